@@ -1,0 +1,3 @@
+//! The `mailkeep` command.
+
+fn main() {}
