@@ -1,0 +1,147 @@
+//! A message body behind its header: found, attributed and verified without the record. FORMAT.md section 7.
+
+use super::bytes::{Put, Take, check, patch_u32};
+use super::segment::Place;
+use super::{CHUNK, Fault, checksum, padded};
+use crate::mail::AccountId;
+
+/// Bytes of a body header before the checksums of its chunks.
+pub const FIXED: usize = 56;
+
+/// Largest body, in bytes: offsets in a segment are 32 bits wide.
+pub const LEN_MAX: u64 = (4 << 30) - 64 * 1024;
+
+/// Most owners that one body header lists; a delivery to more accounts stores further bodies.
+pub const OWNERS_MAX: usize = 4096;
+
+/// How the stored bytes were made from the message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Codec {
+    /// They are the message.
+    Plain,
+}
+
+/// The header in front of a body.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BodyHeader {
+    /// Number of the record that brought it.
+    pub number: u64,
+    /// The first owner.
+    pub account: AccountId,
+    /// The mailbox of the first entry.
+    pub mailbox: u32,
+    /// The UID of the first entry.
+    pub uid: u32,
+    /// Length of the bytes that follow.
+    pub stored_len: u32,
+    /// Length of the message.
+    pub raw_len: u32,
+    /// Which key they are encrypted under; 0 is none.
+    pub key: u32,
+    /// How they were made from the message.
+    pub codec: Codec,
+    /// The other accounts whose entries point here.
+    pub owners: Vec<AccountId>,
+    /// CRC-32C of each [`CHUNK`] of the stored bytes.
+    pub chunks: Vec<u32>,
+}
+
+/// The checksums of a body's chunks.
+#[must_use]
+pub fn chunk_checksums(stored: &[u8]) -> Vec<u32> {
+    stored.chunks(CHUNK).map(|chunk| checksum(0, chunk)).collect()
+}
+
+/// Length of the header of a body of `stored_len` bytes with `owners` further owners.
+#[must_use]
+pub const fn header_len(stored_len: usize, owners: usize) -> usize {
+    padded(FIXED + 4 * stored_len.div_ceil(CHUNK) + 16 * owners, 8)
+}
+
+/// Signs an encoded header, `header` and nothing more: its checksum is good at `place` only.
+pub fn sign(place: Place, number: u64, header: &mut [u8]) {
+    let crc = place.checksum(number, header.get(4..).unwrap_or_default());
+    patch_u32(header, 0, crc);
+}
+
+impl BodyHeader {
+    /// Length of the encoded header in bytes, a multiple of 8.
+    #[must_use]
+    pub fn encoded_len(&self) -> usize {
+        header_len(self.stored_len as usize, self.owners.len())
+    }
+
+    /// Appends the header to `out`, not signed yet (see [`sign`]).
+    pub fn encode(&self, out: &mut Vec<u8>) {
+        let start = out.len();
+        let len = self.encoded_len();
+        out.put_u32(0);
+        out.put_u32(u32::try_from(len).unwrap_or(u32::MAX));
+        out.put_u64(self.number);
+        out.put(self.account.as_bytes());
+        out.put_u32(self.mailbox);
+        out.put_u32(self.uid);
+        out.put_u32(self.stored_len);
+        out.put_u32(self.raw_len);
+        out.put_u32(self.key);
+        out.put_u8(match self.codec {
+            Codec::Plain => 0,
+        });
+        out.put_u8(0);
+        out.put_u16(u16::try_from(self.owners.len()).unwrap_or(u16::MAX));
+        for crc in &self.chunks {
+            out.put_u32(*crc);
+        }
+        for owner in &self.owners {
+            out.put(owner.as_bytes());
+        }
+        out.resize(start + len, 0);
+    }
+
+    /// Reads the header at the start of `bytes`.
+    ///
+    /// # Errors
+    /// Any [`Fault`]; lengths are checked against `bytes` before anything is read or allocated by them.
+    pub fn decode(place: Place, bytes: &[u8]) -> Result<Self, Fault> {
+        let mut take = Take::new(bytes);
+        let stored_crc = take.u32()?;
+        let len = take.u32()? as usize;
+        let number = take.u64()?;
+        let covered = Take::new(bytes).slice(len)?.get(4..).ok_or(Fault::Short { len: len as u64, needed: 4 })?;
+        check(place.checksum(number, covered), stored_crc)?;
+        let account = AccountId::from_bytes(take.array()?);
+        let (mailbox, uid) = (take.u32()?, take.u32()?);
+        let (stored_len, raw_len, key) = (take.u32()?, take.u32()?, take.u32()?);
+        let codec = match take.u8()? {
+            0 => Codec::Plain,
+            codec => return Err(Fault::Range { field: "codec", found: codec.into(), min: 0, max: 0 }),
+        };
+        take.zeroes(1)?;
+        let owners = usize::from(take.u16()?);
+        let expected = header_len(stored_len as usize, owners);
+        if expected != len {
+            return Err(Fault::Mismatch { field: "body header length", found: len as u64, expected: expected as u64 });
+        }
+        let chunks = (0..(stored_len as usize).div_ceil(CHUNK)).map(|_| take.u32()).collect::<Result<_, _>>()?;
+        let owners = (0..owners).map(|_| take.array().map(AccountId::from_bytes)).collect::<Result<_, _>>()?;
+        Ok(Self { number, account, mailbox, uid, stored_len, raw_len, key, codec, owners, chunks })
+    }
+
+    /// Checks the chunks of `stored` that overlap `range`; `stored` is the whole body.
+    ///
+    /// # Errors
+    /// [`Fault::Short`] when `stored` has another length, [`Fault::Checksum`] of the first bad chunk.
+    pub fn verify(&self, stored: &[u8], range: std::ops::Range<usize>) -> Result<(), Fault> {
+        if stored.len() != self.stored_len as usize {
+            return Err(Fault::Short { len: stored.len() as u64, needed: self.stored_len.into() });
+        }
+        let first = range.start / CHUNK;
+        let count = range.end.div_ceil(CHUNK).saturating_sub(first);
+        let wanted = stored.chunks(CHUNK).zip(&self.chunks).skip(first).take(count);
+        for (chunk, expected) in wanted {
+            check(checksum(0, chunk), *expected)?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,139 @@
+//! Little-endian numbers in and out of slices, without indexing and without trust in any length.
+
+use super::Fault;
+
+/// Reads one structure from front to back.
+#[derive(Clone, Debug)]
+pub(crate) struct Take<'a> {
+    bytes: &'a [u8],
+    at: usize,
+}
+
+impl<'a> Take<'a> {
+    pub(crate) fn new(bytes: &'a [u8]) -> Self {
+        Self { bytes, at: 0 }
+    }
+
+    /// Bytes not taken yet.
+    pub(crate) fn left(&self) -> usize {
+        self.bytes.len().saturating_sub(self.at)
+    }
+
+    pub(crate) fn slice(&mut self, len: usize) -> Result<&'a [u8], Fault> {
+        let end = self.at.checked_add(len);
+        let found = end.and_then(|end| self.bytes.get(self.at..end));
+        let Some(found) = found else {
+            return Err(Fault::Short {
+                len: self.bytes.len() as u64,
+                needed: (self.at as u64).saturating_add(len as u64),
+            });
+        };
+        self.at += len;
+        Ok(found)
+    }
+
+    pub(crate) fn array<const N: usize>(&mut self) -> Result<[u8; N], Fault> {
+        let slice = self.slice(N)?;
+        slice.try_into().map_err(|_| Fault::Short { len: slice.len() as u64, needed: N as u64 })
+    }
+
+    pub(crate) fn u8(&mut self) -> Result<u8, Fault> {
+        self.array().map(u8::from_le_bytes)
+    }
+
+    pub(crate) fn u16(&mut self) -> Result<u16, Fault> {
+        self.array().map(u16::from_le_bytes)
+    }
+
+    pub(crate) fn i16(&mut self) -> Result<i16, Fault> {
+        self.array().map(i16::from_le_bytes)
+    }
+
+    pub(crate) fn u32(&mut self) -> Result<u32, Fault> {
+        self.array().map(u32::from_le_bytes)
+    }
+
+    pub(crate) fn u64(&mut self) -> Result<u64, Fault> {
+        self.array().map(u64::from_le_bytes)
+    }
+
+    pub(crate) fn i64(&mut self) -> Result<i64, Fault> {
+        self.array().map(i64::from_le_bytes)
+    }
+
+    /// Takes `len` bytes that must be zero.
+    pub(crate) fn zeroes(&mut self, len: usize) -> Result<(), Fault> {
+        let start = self.at as u64;
+        match self.slice(len)?.iter().position(|byte| *byte != 0) {
+            None => Ok(()),
+            Some(at) => Err(Fault::Reserved { at: start + at as u64 }),
+        }
+    }
+
+    /// Takes all that is left; it must be zero.
+    pub(crate) fn end(mut self) -> Result<(), Fault> {
+        self.zeroes(self.left())
+    }
+
+    /// Text behind a 16-bit length.
+    pub(crate) fn text(&mut self, field: &'static str) -> Result<&'a str, Fault> {
+        let len = usize::from(self.u16()?);
+        std::str::from_utf8(self.slice(len)?).map_err(|_| Fault::Text { field })
+    }
+
+    /// A magic number.
+    pub(crate) fn magic(&mut self, expected: u64) -> Result<(), Fault> {
+        match self.u64()? {
+            found if found == expected => Ok(()),
+            found => Err(Fault::Magic { found, expected }),
+        }
+    }
+}
+
+/// Writes one structure from front to back.
+pub(crate) trait Put {
+    fn put(&mut self, bytes: &[u8]);
+
+    fn put_u8(&mut self, value: u8) {
+        self.put(&value.to_le_bytes());
+    }
+    fn put_u16(&mut self, value: u16) {
+        self.put(&value.to_le_bytes());
+    }
+    fn put_i16(&mut self, value: i16) {
+        self.put(&value.to_le_bytes());
+    }
+    fn put_u32(&mut self, value: u32) {
+        self.put(&value.to_le_bytes());
+    }
+    fn put_u64(&mut self, value: u64) {
+        self.put(&value.to_le_bytes());
+    }
+    fn put_i64(&mut self, value: i64) {
+        self.put(&value.to_le_bytes());
+    }
+    /// Text behind a 16-bit length. Names are bounded far below that when they are made.
+    fn put_text(&mut self, text: &str) {
+        let len = u16::try_from(text.len()).unwrap_or(u16::MAX);
+        self.put_u16(len);
+        self.put(text.as_bytes().get(..usize::from(len)).unwrap_or_default());
+    }
+}
+
+impl Put for Vec<u8> {
+    fn put(&mut self, bytes: &[u8]) {
+        self.extend_from_slice(bytes);
+    }
+}
+
+/// Overwrites the four bytes at `at` with a number written earlier as a placeholder.
+pub(crate) fn patch_u32(bytes: &mut [u8], at: usize, value: u32) {
+    if let Some(place) = at.checked_add(4).and_then(|end| bytes.get_mut(at..end)) {
+        place.copy_from_slice(&value.to_le_bytes());
+    }
+}
+
+/// The stored checksum in front of a structure against the one of the bytes it covers.
+pub(crate) fn check(found: u32, expected: u32) -> Result<(), Fault> {
+    if found == expected { Ok(()) } else { Err(Fault::Checksum { found, expected }) }
+}

@@ -1,0 +1,153 @@
+//! The header page of a log segment. FORMAT.md section 4.
+
+use super::bytes::{Put, Take, check};
+use super::{Fault, Features, PAGE, StoreId, VERSION, checksum};
+
+const MAGIC: u64 = u64::from_le_bytes(*b"MKSEGMT1");
+
+/// What a segment holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Holds {
+    /// Batches.
+    Batches,
+    /// One large body.
+    Body,
+}
+
+/// What is behind the end of the log in this file. Tells a sector that was never written from a damaged one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Behind {
+    /// Zeroes or the end of the file.
+    Zeroes,
+    /// Bytes of an earlier life of the file.
+    Stale,
+}
+
+/// The first page of a segment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SegmentHeader {
+    /// The store it belongs to.
+    pub store: StoreId,
+    /// The segment's number; its file name repeats it.
+    pub segment: u64,
+    /// Which rewriting of this segment this is; 0 is the original.
+    pub generation: u32,
+    /// Random; part of every checksum in the segment.
+    pub salt: u64,
+    /// Number of the first record that goes here.
+    pub first_record: u64,
+    /// Sequence of the first batch that goes here.
+    pub first_batch: u64,
+    /// The writer's epoch when it was made.
+    pub epoch: u64,
+    /// When it was made, milliseconds since 1970.
+    pub created_ms: i64,
+    /// What it holds.
+    pub holds: Holds,
+    /// What lies behind the log's end.
+    pub behind: Behind,
+    /// Feature bits.
+    pub features: Features,
+}
+
+impl SegmentHeader {
+    /// The page as it is written.
+    #[must_use]
+    pub fn encode(&self) -> Vec<u8> {
+        let mut out = Vec::with_capacity(PAGE);
+        out.put_u64(MAGIC);
+        out.put_u16(VERSION);
+        out.put_u8(match self.holds {
+            Holds::Batches => 0,
+            Holds::Body => 1,
+        });
+        out.put_u8(match self.behind {
+            Behind::Zeroes => 0,
+            Behind::Stale => 1,
+        });
+        out.put_u32(self.features.must_know);
+        out.put_u32(self.features.read_only_safe);
+        out.put_u32(self.features.ignorable);
+        out.put(&self.store.0);
+        out.put_u64(self.segment);
+        out.put_u64(self.salt);
+        out.put_u64(self.first_record);
+        out.put_u64(self.first_batch);
+        out.put_u64(self.epoch);
+        out.put_i64(self.created_ms);
+        out.put_u32(self.generation);
+        out.resize(PAGE - 4, 0);
+        let crc = checksum(0, &out);
+        out.put_u32(crc);
+        out
+    }
+
+    /// Reads a header page.
+    ///
+    /// # Errors
+    /// Any [`Fault`]; a newer version or feature is told apart from damage.
+    pub fn decode(page: &[u8]) -> Result<Self, Fault> {
+        let mut take = Take::new(page);
+        take.magic(MAGIC)?;
+        let version = take.u16()?;
+        let (covered, stored) = Take::new(page)
+            .slice(PAGE - 4)
+            .and_then(|covered| Take::new(page.get(PAGE - 4..).unwrap_or_default()).u32().map(|crc| (covered, crc)))?;
+        check(checksum(0, covered), stored)?;
+        if version != VERSION {
+            return Err(Fault::Version { found: version, supported: VERSION });
+        }
+        let holds = match take.u8()? {
+            0 => Holds::Batches,
+            1 => Holds::Body,
+            kind => return Err(Fault::Range { field: "segment content", found: kind.into(), min: 0, max: 1 }),
+        };
+        let behind = match take.u8()? {
+            0 => Behind::Zeroes,
+            1 => Behind::Stale,
+            kind => return Err(Fault::Range { field: "segment preparation", found: kind.into(), min: 0, max: 1 }),
+        };
+        let features =
+            Features { must_know: take.u32()?, read_only_safe: take.u32()?, ignorable: take.u32()? };
+        features.writable()?;
+        let header = Self {
+            store: StoreId(take.array()?),
+            segment: take.u64()?,
+            salt: take.u64()?,
+            first_record: take.u64()?,
+            first_batch: take.u64()?,
+            epoch: take.u64()?,
+            created_ms: take.i64()?,
+            generation: take.u32()?,
+            holds,
+            behind,
+            features,
+        };
+        take.zeroes(take.left().saturating_sub(4))?;
+        Ok(header)
+    }
+
+    /// The seed that binds all checksums of this segment to store, segment, generation and salt.
+    #[must_use]
+    pub fn place(&self) -> Place {
+        let mut bytes = Vec::with_capacity(36);
+        bytes.put(&self.store.0);
+        bytes.put_u64(self.segment);
+        bytes.put_u64(self.salt);
+        bytes.put_u32(self.generation);
+        Place(checksum(0, &bytes))
+    }
+}
+
+/// Seed of the checksums in one segment. FORMAT.md section 3.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place(u32);
+
+impl Place {
+    /// A checksum of `bytes` that is good only in this segment and only for `number` (an offset, a record
+    /// number or a batch sequence).
+    #[must_use]
+    pub fn checksum(self, number: u64, bytes: &[u8]) -> u32 {
+        checksum(checksum(self.0, &number.to_le_bytes()), bytes)
+    }
+}

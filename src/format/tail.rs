@@ -1,0 +1,83 @@
+//! TAIL: how far acknowledged batches reach, written after each commit and not synced with it. FORMAT.md section 12.
+//!
+//! Two slots, written in turn, a page apart so that no write can tear both.
+
+use super::bytes::{Put, Take, check};
+use super::{Fault, PAGE, SECTOR, StoreId, checksum};
+
+const MAGIC: u64 = u64::from_le_bytes(*b"MKTAIL01");
+
+/// Length of the file in bytes.
+pub const FILE_LEN: u64 = (PAGE + SECTOR) as u64;
+
+/// One slot of TAIL.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Tail {
+    /// The store.
+    pub store: StoreId,
+    /// Epoch of the writer.
+    pub epoch: u64,
+    /// Last batch that was written.
+    pub written: u64,
+    /// Last batch that was durable.
+    pub durable: u64,
+    /// The segment that batch `written` lies in.
+    pub segment: u64,
+    /// Offset behind batch `written`.
+    pub end: u64,
+    /// Number after the last record of batch `written`.
+    pub next_record: u64,
+}
+
+impl Tail {
+    /// The slot as written.
+    #[must_use]
+    pub fn encode(&self) -> [u8; SECTOR] {
+        let mut out = Vec::with_capacity(SECTOR);
+        out.put_u64(MAGIC);
+        out.put(&self.store.0);
+        out.put_u64(self.epoch);
+        out.put_u64(self.written);
+        out.put_u64(self.durable);
+        out.put_u64(self.segment);
+        out.put_u64(self.end);
+        out.put_u64(self.next_record);
+        out.resize(SECTOR - 4, 0);
+        let crc = checksum(0, &out);
+        out.put_u32(crc);
+        let mut sector = [0; SECTOR];
+        sector.copy_from_slice(&out);
+        sector
+    }
+
+    /// Reads one slot of `store`'s TAIL.
+    ///
+    /// # Errors
+    /// Any [`Fault`]; [`Fault::Foreign`] for another store's.
+    pub fn decode(store: StoreId, slot: &[u8]) -> Result<Self, Fault> {
+        let mut take = Take::new(slot);
+        take.magic(MAGIC)?;
+        let covered = Take::new(slot).slice(SECTOR - 4)?;
+        check(checksum(0, covered), Take::new(slot.get(SECTOR - 4..).unwrap_or_default()).u32()?)?;
+        if StoreId(take.array()?) != store {
+            return Err(Fault::Foreign);
+        }
+        let tail = Self {
+            store,
+            epoch: take.u64()?,
+            written: take.u64()?,
+            durable: take.u64()?,
+            segment: take.u64()?,
+            end: take.u64()?,
+            next_record: take.u64()?,
+        };
+        take.zeroes(take.left().saturating_sub(4))?;
+        Ok(tail)
+    }
+
+    /// Offset of the slot that the batch `written` goes to.
+    #[must_use]
+    pub fn slot(&self) -> u64 {
+        (self.written % 2) * PAGE as u64
+    }
+}

@@ -1,0 +1,147 @@
+//! How a store is opened, and every limit.
+
+use std::sync::Arc;
+
+use crate::error::{Error, Result};
+use crate::format::body;
+use crate::io::{Host, System};
+
+/// What a commit survives when it has returned `Ok`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Durability {
+    /// Handed to the operating system: survives the death of the process, not a power cut or a crash of the system.
+    /// For what can be delivered again: imports, caches.
+    Written,
+    /// On the medium (`fdatasync` returned): survives a power cut too. The default.
+    #[default]
+    Durable,
+}
+
+/// Smallest and largest segment, in bytes.
+pub const SEGMENT_LEN_MIN: u64 = 64 << 10;
+/// See [`SEGMENT_LEN_MIN`].
+pub const SEGMENT_LEN_MAX: u64 = 2 << 30;
+
+/// How a [`Store`](crate::Store) is opened.
+///
+/// ```
+/// use mailkeep::{Durability, Options};
+/// let options = Options::new().durability(Durability::Written).message_max(64 << 20);
+/// # let _ = options;
+/// ```
+#[derive(Clone, Debug)]
+pub struct Options {
+    pub(crate) create: bool,
+    pub(crate) read_only: bool,
+    pub(crate) accept_loss: bool,
+    pub(crate) background: bool,
+    pub(crate) prepare: bool,
+    pub(crate) durability: Durability,
+    pub(crate) message_max: u64,
+    pub(crate) segment_len: u64,
+    pub(crate) host: Arc<dyn Host>,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            create: true,
+            read_only: false,
+            accept_loss: false,
+            background: true,
+            prepare: true,
+            durability: Durability::Durable,
+            message_max: 256 << 20,
+            segment_len: 256 << 20,
+            host: Arc::new(System),
+        }
+    }
+}
+
+impl Options {
+    /// The defaults.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Whether a missing or empty folder becomes a new store. Default: yes. A server that expects its store to be
+    /// there says no, so that a volume that is not mounted is an error and not an empty store.
+    #[must_use]
+    pub fn create(mut self, create: bool) -> Self {
+        self.create = create;
+        self
+    }
+
+    /// Whether to open for reading only: no lock is taken, nothing is changed, not even a torn tail is cut. Shows
+    /// what was acknowledged when it was opened. Default: no.
+    #[must_use]
+    pub fn read_only(mut self, read_only: bool) -> Self {
+        self.read_only = read_only;
+        self
+    }
+
+    /// Whether to open for writing although whole files are missing or cut short: what they held is given up,
+    /// clients are told to resynchronise, and the report lists it. Default: no.
+    #[must_use]
+    pub fn accept_loss(mut self, accept: bool) -> Self {
+        self.accept_loss = accept;
+        self
+    }
+
+    /// Whether the store may run its two threads (`mailkeep-log`: prepares and seals segments, syncs TAIL when idle;
+    /// `mailkeep-commit`: commits that are awaited rather than waited for). Without them that work is done inline,
+    /// a commit that nobody waits for is written with the next one or at close. Default: yes.
+    #[must_use]
+    pub fn background(mut self, background: bool) -> Self {
+        self.background = background;
+        self
+    }
+
+    /// Whether segments are filled with zeroes ahead of the log while commits are small: a durable commit is then
+    /// one write and one flush. Costs a second write of each byte, off the commit path. Default: yes.
+    #[must_use]
+    pub fn prepare(mut self, prepare: bool) -> Self {
+        self.prepare = prepare;
+        self
+    }
+
+    /// What a commit survives, unless the call says otherwise. Default: [`Durability::Durable`].
+    #[must_use]
+    pub fn durability(mut self, durability: Durability) -> Self {
+        self.durability = durability;
+        self
+    }
+
+    /// Largest message in bytes, 1 to 4 GiB - 64 KiB. Default: 256 MiB. Larger ones are refused with
+    /// [`Error::TooLarge`] before anything is written.
+    #[must_use]
+    pub fn message_max(mut self, bytes: u64) -> Self {
+        self.message_max = bytes;
+        self
+    }
+
+    /// Length at which a segment is full, in bytes, 64 KiB to 2 GiB. Default: 256 MiB; small stores use smaller
+    /// segments.
+    #[must_use]
+    pub fn segment_len(mut self, bytes: u64) -> Self {
+        self.segment_len = bytes;
+        self
+    }
+
+    /// Where time and unique numbers come from. Default: the system. For tests that replay a run exactly.
+    #[must_use]
+    pub fn host(mut self, host: Arc<dyn Host>) -> Self {
+        self.host = host;
+        self
+    }
+
+    pub(crate) fn validate(&self) -> Result<()> {
+        within("segment_len", self.segment_len, SEGMENT_LEN_MIN, SEGMENT_LEN_MAX)?;
+        within("message_max", self.message_max, 1, body::LEN_MAX)
+    }
+}
+
+fn within(option: &'static str, found: u64, min: u64, max: u64) -> Result<()> {
+    if (min..=max).contains(&found) { Ok(()) } else { Err(Error::InvalidOption { option, found, min, max }) }
+}
