@@ -252,16 +252,19 @@ fn a_change_copies_one_path_and_no_more() {
         change(&mut tree);
         unshared(&tree, &snapshot)
     };
-    assert_eq!(changed(|tree| drop(tree.update(5000, (5000, 1)))), levels);
-    assert_eq!(changed(|tree| drop(tree.remove(5000))), levels);
     assert_eq!(
-        changed(|tree| drop(tree.insert(u64::MAX, (u64::MAX, 0)))),
+        changed(|tree| assert!(tree.update(5000, (5000, 1)).is_some())),
+        levels
+    );
+    assert_eq!(changed(|tree| assert!(tree.remove(5000).is_some())), levels);
+    assert_eq!(
+        changed(|tree| assert!(tree.insert(u64::MAX, (u64::MAX, 0)))),
         levels
     );
     // A full leaf in full nodes: all but the root are copied into two.
     assert_eq!(
-        changed(|tree| drop(tree.insert(1, (1, 0)))),
-        2 * levels - 1 - 1
+        changed(|tree| assert!(tree.insert(1, (1, 0)))),
+        2 * levels - 1
     );
     assert_eq!(rows(&snapshot), rows(&evens(5000)));
 }
