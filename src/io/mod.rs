@@ -12,11 +12,16 @@
 //! * A write or sync that failed leaves the bytes it covered in an unknown state for ever. Nobody retries it.
 //! * Bytes handed out by [`File::bytes`] stay valid as long as they are held, also after the file was removed.
 
+mod fs;
+mod map;
+
 use std::fmt;
 use std::io;
 use std::sync::Arc;
 
 use bytes::Bytes;
+
+pub use self::fs::{Directory, System};
 
 /// How [`Storage::open`] opens a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -137,11 +142,18 @@ pub trait File: fmt::Debug + Send + Sync + 'static {
         Ok(self.len()? == 0)
     }
 
-    /// Cuts or extends (with zeroes) the file to `len` bytes.
+    /// Cuts or extends (with zeroes) the file to `len` bytes. Nothing that [`File::bytes`] handed out and is
+    /// still held may be cut away: reading it would end the process.
     ///
     /// # Errors
     /// What the system says.
     fn set_len(&self, len: u64) -> io::Result<()>;
+
+    /// A hint: the file is expected to become `len` bytes long. One mapping then serves it while it grows.
+    /// Changes nothing on disk; worth giving before the first [`File::bytes`].
+    fn expect_len(&self, len: u64) {
+        let _ = len;
+    }
 
     /// `len` bytes at `offset`, without copying where the file can be mapped. The range must lie inside the
     /// file and must not be written again while the bytes are held.

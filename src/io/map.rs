@@ -1,0 +1,262 @@
+//! One shared read-only mapping per open file, handed out as [`Bytes`]. The only `unsafe` of the crate.
+//!
+//! [`Map::bytes`] is the read path of every message, so it must cost no more than a lock that nobody contends and
+//! a reference count: no system call, no allocation. Two decisions make that so.
+//!
+//! *The mapping is longer than the file.* Address space is free and a page beyond the end of a file becomes
+//! readable the moment the file grows over it, so one mapping made over the length a file is expected to reach
+//! serves a segment for its whole life, also while it is being appended to. What guards the space beyond the end
+//! is not the mapping but the length check below.
+//!
+//! *The length is remembered.* A file of ours shrinks only through [`Map::set_len`], so a length once seen is a
+//! bound that stays good, and the system is asked again only for a range beyond it.
+//!
+//! `MmapOptions::map_if_safe` is not tried: it accepts a sealed memfd or a file under fs-verity, which the files of
+//! a volume never are, maps no further than the present end, and would cost two system calls to hear "no".
+//!
+//! What this cannot guard against: another program that cuts a mapped file (the reader is killed by `SIGBUS`) or
+//! writes into it, and a medium that fails to deliver a page. Mode 0700 and the writer lock keep others out.
+
+use std::fs::File;
+use std::io;
+
+use bytes::Bytes;
+use memmap2::{MmapOptions, MmapRaw};
+use parking_lot::RwLock;
+
+/// The mapping of one open file, made when first needed and again when outgrown.
+///
+/// Bytes that came from an outgrown mapping keep it alive for as long as they are held.
+#[derive(Debug, Default)]
+pub(super) struct Map {
+    state: RwLock<State>,
+}
+
+/// What a [`Map`] knows of its file.
+#[derive(Debug, Default)]
+struct State {
+    /// The whole mapping; empty before the first use. May reach beyond the end of the file, so it is only ever
+    /// cut into slices and never looked into.
+    whole: Bytes,
+    /// The file is at least this many bytes long.
+    known_len: u64,
+    /// The length the file is expected to reach.
+    expected_len: u64,
+}
+
+impl Map {
+    /// Makes the next mapping reach at least `len` bytes.
+    pub(super) fn expect_len(&self, len: u64) {
+        let mut state = self.state.write();
+        state.expected_len = state.expected_len.max(len);
+    }
+
+    /// `len` bytes of `file` at `offset`; `file` must be the same file in every call.
+    ///
+    /// # Errors
+    /// `UnexpectedEof` when the range leaves the file, or why it cannot be mapped.
+    pub(super) fn bytes(&self, file: &File, offset: u64, len: usize) -> io::Result<Bytes> {
+        let Some(end) = u64::try_from(len).ok().and_then(|len| offset.checked_add(len)) else {
+            return Err(beyond_end(offset, len));
+        };
+        if let Some(found) = self.state.read().cut(offset, end) {
+            return Ok(found);
+        }
+        let mut state = self.state.write();
+        state.reach(file, end)?;
+        state.cut(offset, end).ok_or_else(|| beyond_end(offset, len))
+    }
+
+    /// Changes the file's length through `change`, having first forgotten a known length that it may undo.
+    ///
+    /// # Errors
+    /// What `change` returns.
+    pub(super) fn set_len(&self, len: u64, change: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
+        // The lock is held across the change: a reader that came between would learn the old length again.
+        let mut state = self.state.write();
+        state.known_len = state.known_len.min(len);
+        change()
+    }
+}
+
+impl State {
+    /// The range, if it is mapped and known to lie inside the file.
+    fn cut(&self, offset: u64, end: u64) -> Option<Bytes> {
+        if end > self.known_len {
+            return None;
+        }
+        let (from, to) = (usize::try_from(offset).ok()?, usize::try_from(end).ok()?);
+        (to <= self.whole.len()).then(|| self.whole.slice(from..to))
+    }
+
+    /// Learns the file's length now, and maps it anew if `end` lies in the file but not in the mapping.
+    fn reach(&mut self, file: &File, end: u64) -> io::Result<()> {
+        self.known_len = file.metadata()?.len();
+        if end > self.known_len || usize::try_from(end).is_ok_and(|end| end <= self.whole.len()) {
+            return Ok(());
+        }
+        // At least twice the last one: a file that grows past every expectation is mapped log(n) times, not n.
+        let doubled = u64::try_from(self.whole.len()).map_or(0, |len| len.saturating_mul(2));
+        let wanted = self.known_len.max(self.expected_len).max(doubled);
+        // Where address space is short (a 32-bit machine, a limit), what is there now is enough.
+        self.whole = map(file, wanted).or_else(|_| map(file, self.known_len))?;
+        Ok(())
+    }
+}
+
+/// The refusal of a range that is not in the file.
+fn beyond_end(offset: u64, len: usize) -> io::Error {
+    io::Error::new(io::ErrorKind::UnexpectedEof, format!("{len} bytes at {offset} are not in the file"))
+}
+
+/// Maps the first `len` bytes of `file`, be they there yet or not. `len` is not 0.
+fn map(file: &File, len: u64) -> io::Result<Bytes> {
+    let len = usize::try_from(len).map_err(|_| io::ErrorKind::OutOfMemory)?;
+    let raw = MmapOptions::new().len(len).map_raw_read_only(file)?;
+    Ok(Bytes::from_owner(Mapping { raw }))
+}
+
+/// A read-only shared mapping that `Bytes` may own.
+struct Mapping {
+    raw: MmapRaw,
+}
+
+#[allow(unsafe_code, reason = "the one place where file pages become a slice: messages are served without a copy")]
+impl AsRef<[u8]> for Mapping {
+    /// Called once, by `Bytes::from_owner`, which keeps the address and the length and reads nothing.
+    fn as_ref(&self) -> &[u8] {
+        // SAFETY: `from_raw_parts` asks for four things.
+        //
+        // 1. *One live allocation of that length, not longer than `isize::MAX`.* `raw` maps `raw.len()` bytes
+        //    (memmap2 checks the bound), is not null, and is unmapped only when `self` is dropped. `Bytes` drops
+        //    its owner after the last slice of it, and removing a file's name leaves its mapped pages alone.
+        // 2. *Aligned and initialised.* Every address suits `u8`, and a page of a file holds some value always.
+        // 3. *Readable.* Pages wholly beyond the end of the file are not. Nobody sees such a slice: this value
+        //    goes into `State::whole`, which is private to this file and only cut, and `State::cut` cuts nothing
+        //    beyond `known_len`. That length was read from the file itself, under the lock that
+        //    `Map::set_len` holds while it cuts the file. A file of a volume is cut through no other way: its
+        //    directory has mode 0700 and its files are named by no other program, have one name (`fs.rs`
+        //    refuses links), and the process that cuts is the one that holds the writer lock. That it cuts
+        //    nothing that was handed out is the contract of `File::set_len`.
+        // 4. *Not written while shared.* The mapping is `PROT_READ`. A byte in it can change by a write to the
+        //    file alone; writes go to the end of the active segment, beyond everything handed out, and the
+        //    contract of `File::bytes` is that a range handed out is not written again. The rest of the
+        //    mapping may change under a `Bytes`, and is not read through it.
+        unsafe { std::slice::from_raw_parts(self.raw.as_ptr(), self.raw.len()) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::ErrorKind;
+    use std::os::unix::fs::FileExt;
+
+    use super::*;
+
+    fn file_of(content: &[u8]) -> File {
+        let file = tempfile::tempfile().unwrap();
+        file.write_all_at(content, 0).unwrap();
+        file
+    }
+
+    fn address(bytes: &Bytes) -> usize {
+        bytes.as_ptr().addr()
+    }
+
+    #[test]
+    fn many_calls_share_one_mapping() {
+        let (file, map) = (file_of(b"0123456789"), Map::default());
+        let whole = map.bytes(&file, 0, 10).unwrap();
+        let part = map.bytes(&file, 3, 4).unwrap();
+        assert_eq!(&part[..], b"3456");
+        assert_eq!(address(&part), address(&whole) + 3);
+    }
+
+    #[test]
+    fn one_mapping_serves_a_file_that_grows_to_its_expected_length() {
+        let (file, map) = (file_of(b"first"), Map::default());
+        map.expect_len(1 << 20);
+        let first = map.bytes(&file, 0, 5).unwrap();
+        for at in [5_u64, 4096, 70_000, (1 << 20) - 4] {
+            file.write_all_at(b"more", at).unwrap();
+            let more = map.bytes(&file, at, 4).unwrap();
+            assert_eq!(&more[..], b"more");
+            assert_eq!(address(&more), address(&first) + usize::try_from(at).unwrap());
+        }
+        assert_eq!(&first[..], b"first");
+    }
+
+    #[test]
+    fn a_file_that_outgrows_its_mapping_is_mapped_again_and_old_bytes_stay() {
+        let (file, map) = (file_of(b"old"), Map::default());
+        let old = map.bytes(&file, 0, 3).unwrap();
+        file.write_all_at(b"new", 1 << 20).unwrap();
+        let new = map.bytes(&file, 1 << 20, 3).unwrap();
+        let again = map.bytes(&file, 0, 3).unwrap();
+        assert_eq!((&old[..], &new[..], &again[..]), (&b"old"[..], &b"new"[..], &b"old"[..]));
+        assert_eq!(address(&new), address(&again) + (1 << 20));
+        drop(map);
+        assert_eq!(&old[..], b"old");
+    }
+
+    #[test]
+    fn a_range_past_the_end_is_refused_also_inside_the_mapping() {
+        let (file, map) = (file_of(b"12345"), Map::default());
+        map.expect_len(1 << 20);
+        map.bytes(&file, 0, 5).unwrap();
+        for (offset, len) in [(0, 6), (5, 1), (4, 2), (4096, 1), (u64::MAX, 1), (1, usize::MAX)] {
+            let error = map.bytes(&file, offset, len).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::UnexpectedEof, "{len} at {offset}");
+        }
+        assert!(map.bytes(&file, 5, 0).unwrap().is_empty());
+        assert_eq!(map.bytes(&file, 6, 0).unwrap_err().kind(), ErrorKind::UnexpectedEof);
+    }
+
+    #[test]
+    fn an_empty_file_has_the_empty_range_only() {
+        let (file, map) = (file_of(b""), Map::default());
+        assert!(map.bytes(&file, 0, 0).unwrap().is_empty());
+        assert_eq!(map.bytes(&file, 0, 1).unwrap_err().kind(), ErrorKind::UnexpectedEof);
+    }
+
+    #[test]
+    fn a_cut_file_is_not_read_past_its_new_end() {
+        let (file, map) = (file_of(&[7; 10_000]), Map::default());
+        map.bytes(&file, 9_999, 1).unwrap();
+        map.set_len(100, || file.set_len(100)).unwrap();
+        assert_eq!(map.bytes(&file, 9_999, 1).unwrap_err().kind(), ErrorKind::UnexpectedEof);
+        assert_eq!(map.bytes(&file, 99, 1).unwrap()[..], [7]);
+        map.set_len(200, || file.set_len(200)).unwrap();
+        assert_eq!(map.bytes(&file, 99, 2).unwrap()[..], [7, 0]);
+    }
+
+    #[test]
+    fn an_expectation_that_cannot_be_mapped_does_no_harm() {
+        let (file, map) = (file_of(b"mail"), Map::default());
+        map.expect_len(u64::MAX);
+        assert_eq!(&map.bytes(&file, 0, 4).unwrap()[..], b"mail");
+    }
+
+    #[test]
+    fn readers_on_many_threads_follow_a_writer() {
+        let (file, map) = (file_of(b""), Map::default());
+        std::thread::scope(|threads| {
+            for _ in 0..3 {
+                threads.spawn(|| {
+                    let mut at = 0;
+                    while at < 3_000 {
+                        match map.bytes(&file, at * 8, 8) {
+                            Ok(found) => assert_eq!(found[..], at.to_le_bytes()),
+                            Err(error) if error.kind() == ErrorKind::UnexpectedEof => continue,
+                            Err(error) => panic!("{error}"),
+                        }
+                        at += 1;
+                    }
+                });
+            }
+            for at in 0..3_000_u64 {
+                file.write_all_at(&at.to_le_bytes(), at * 8).unwrap();
+            }
+        });
+    }
+}
