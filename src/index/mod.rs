@@ -1,1 +1,3 @@
 //! index.
+
+pub(crate) mod tree;
