@@ -271,18 +271,24 @@ fn a_change_copies_one_path_and_no_more() {
 
 #[test]
 fn what_no_snapshot_holds_is_changed_in_place() {
+    let places = |tree: &Tree<Pairs>| -> Vec<*const ()> {
+        let place = |node: &Node<Pairs>| match node {
+            Node::Leaf(leaf) => Arc::as_ptr(leaf).cast(),
+            Node::Inner(children) => Arc::as_ptr(children).cast(),
+        };
+        nodes(tree).iter().map(place).collect()
+    };
     let mut tree = evens(5000);
-    let place = |tree: &Tree<Pairs>| std::ptr::from_ref(tree.leaves_from(2500).0.next().unwrap());
     let snapshot = tree.clone();
-    let before = place(&tree);
-    tree.update(5000, (5000, 1));
-    let copied = place(&tree);
-    assert_ne!(copied, before);
-    tree.update(5000, (5000, 2));
-    assert_eq!(place(&tree), copied, "copied for this snapshot before");
+    tree.update(5002, (5002, 1));
+    let copied = places(&tree);
+    assert!(copied != places(&snapshot));
+    tree.update(5002, (5002, 2));
+    assert!(places(&tree) == copied, "this snapshot has had its copy");
     drop(snapshot);
-    tree.remove(5000);
-    assert_eq!(place(&tree), copied);
+    tree.remove(5002);
+    tree.insert(5003, (5003, 3));
+    assert!(places(&tree) == copied, "no snapshot is left");
 }
 
 #[test]
