@@ -1,1 +1,19 @@
-//! mail.
+//! The caller's vocabulary: what mail is made of, before anything is stored.
+//!
+//! Pure values. Nothing here opens a file, reads a clock, takes a lock or knows how a value is laid out on disk, and
+//! nothing else of the crate is used. No value of these types is invalid: what cannot be is refused when it is made,
+//! by an error that says which byte is at fault.
+//!
+//! Read in this order: [`Uid`] and the other numbers (`id`), [`Flags`] and [`FlagChange`] (`flags`), [`MailboxName`]
+//! (`name`), [`UidSet`] (`uidset`).
+
+mod bits;
+mod flags;
+mod id;
+mod name;
+mod uidset;
+
+pub use flags::{FlagChange, Flags, Keyword, KeywordError};
+pub use id::{AccountId, Digest, EmailId, HexError, MailboxId, ModSeq, ThreadId, Uid, UidValidity};
+pub use name::{AccountName, AccountNameError, MailboxName, NameError};
+pub use uidset::{UidSet, UidSetError};
