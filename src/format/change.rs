@@ -101,8 +101,8 @@ pub struct MailboxProperties {
 /// Where the bytes of a delivered message are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BodyAt {
-    /// In this record's batch, behind the records.
-    Here,
+    /// In this record's batch, this many bytes behind its records.
+    Here(u32),
     /// With the record of this number: one body for many.
     Record(u64),
     /// Alone in the segment of this number.
@@ -357,7 +357,7 @@ impl MailboxProperties {
 impl Deliver {
     fn encode(&self, out: &mut Vec<u8>) {
         let (kind, at) = match self.body {
-            BodyAt::Here => (0, 0),
+            BodyAt::Here(at) => (0, u64::from(at)),
             BodyAt::Record(number) => (1, number),
             BodyAt::Segment(number) => (2, number),
         };
@@ -415,7 +415,12 @@ impl Deliver {
         let digest = Digest::from_bytes(take.array()?);
         let at = take.u64()?;
         let body = match body_kind {
-            0 => BodyAt::Here,
+            0 => BodyAt::Here(u32::try_from(at).map_err(|_| Fault::Range {
+                field: "body offset",
+                found: at,
+                min: 0,
+                max: u32::MAX.into(),
+            })?),
             1 => BodyAt::Record(at),
             2 => BodyAt::Segment(at),
             kind => return Err(Fault::Range { field: "body place", found: kind.into(), min: 0, max: 2 }),

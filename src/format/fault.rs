@@ -83,6 +83,9 @@ pub enum Fault {
         /// The kind.
         kind: u8,
     },
+    /// The record that belongs here was lost.
+    #[error("the record was lost")]
+    Lost,
     /// The file belongs to another store.
     #[error("the file belongs to another store")]
     Foreign,

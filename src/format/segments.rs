@@ -40,6 +40,8 @@ pub struct Edit {
     pub end: u64,
     /// Number after its last record, once it has ended; else 0.
     pub next_record: u64,
+    /// Its salt, so that the loss of its header page is the loss of a page only.
+    pub salt: u64,
 }
 
 /// The head of SEGMENTS.
@@ -110,6 +112,7 @@ impl Edit {
         out.put_u64(self.end);
         out.put_u64(self.next_record);
         out.put_u32(self.generation);
+        out.put_u64(self.salt);
         out.resize(EDIT_LEN, 0);
         let crc = checksum(seed(store, index), out.get(4..).unwrap_or_default());
         patch_u32(&mut out, 0, crc);
@@ -142,6 +145,7 @@ impl Edit {
             end: take.u64()?,
             next_record: take.u64()?,
             generation: take.u32()?,
+            salt: take.u64()?,
         };
         take.end()?;
         Ok(edit)

@@ -1,0 +1,165 @@
+//! The small files beside the log: MANIFEST and SEGMENTS.
+//!
+//! Order that must not change: a segment's file and its name are durable before SEGMENTS names it; the edit is
+//! durable before MANIFEST counts it; MANIFEST is durable before a batch goes into the segment.
+
+use std::sync::Arc;
+
+use super::join_path;
+use crate::error::{Error, Result};
+use crate::format::manifest::{Manifest, Member, MemberState};
+use crate::format::segments::{self, Edit};
+use crate::format::{Fault, Features, PAGE, StoreId};
+use crate::io::{File, Host, Open, Storage};
+
+pub(super) const MANIFEST: &str = "MANIFEST";
+pub(super) const SEGMENTS: &str = "SEGMENTS";
+const MANIFEST_NEW: &str = "MANIFEST.new";
+
+/// MANIFEST and SEGMENTS of a volume, open.
+#[derive(Debug)]
+pub(super) struct Ledger {
+    pub(super) manifest: Manifest,
+    volume: String,
+    manifest_file: Arc<dyn File>,
+    segments_file: Arc<dyn File>,
+}
+
+impl Ledger {
+    /// Makes a new store's files. MANIFEST comes last and whole: without it there is no store.
+    pub(super) fn create(storage: &dyn Storage, host: &dyn Host) -> Result<()> {
+        let volume = storage.describe();
+        let at = |name: &str| join_path(&volume, name);
+        let wrap = |op, name: &'static str| move |source| Error::io(op, at(name), source);
+        for folder in ["log", "index", "quarantine"] {
+            storage.create_folder(folder).map_err(|source| Error::io("create", join_path(&volume, folder), source))?;
+        }
+        let store = StoreId(host.unique());
+        let own = host.unique();
+        replace(storage, SEGMENTS, &segments::encode_head(store)).map_err(wrap("create", SEGMENTS))?;
+        let manifest = Manifest {
+            store,
+            volume: own,
+            generation: 0,
+            epoch: 0,
+            nonce: [0; 16],
+            next_record: 1,
+            durable_batch: 0,
+            edits: 0,
+            edits_chain: 0,
+            created_ms: host.now_ms(),
+            clean: true,
+            features: Features::default(),
+            members: vec![Member { volume: own, state: MemberState::Current, since_batch: 0 }],
+        };
+        let mut slots = manifest.encode();
+        slots.resize(2 * PAGE, 0);
+        replace(storage, MANIFEST_NEW, &slots).map_err(wrap("create", MANIFEST))?;
+        storage.rename(MANIFEST_NEW, MANIFEST).map_err(wrap("create", MANIFEST))?;
+        storage.sync_dir("").map_err(wrap("create", MANIFEST))
+    }
+
+    /// Opens the ledger and reads the list of segments. `how` is [`Open::Write`] or [`Open::Read`].
+    pub(super) fn open(storage: &dyn Storage, how: Open) -> Result<(Self, Vec<Result<Edit, Fault>>)> {
+        let volume = storage.describe();
+        let manifest_path = join_path(&volume, MANIFEST);
+        let manifest_file =
+            storage.open(MANIFEST, how).map_err(|source| Error::io("open", &manifest_path, source))?;
+        let manifest = read_manifest(&*manifest_file, &manifest_path)?;
+        let segments_path = join_path(&volume, SEGMENTS);
+        let segments_file = storage.open(SEGMENTS, how).map_err(|source| match source.kind() {
+            std::io::ErrorKind::NotFound => {
+                Error::Incomplete { path: volume.clone(), what: "SEGMENTS is missing".into() }
+            }
+            _ => Error::io("open", &segments_path, source),
+        })?;
+        let edits = read_edits(&*segments_file, &manifest, &segments_path)?;
+        Ok((Self { manifest, volume, manifest_file, segments_file }, edits))
+    }
+
+    /// Adds edits to SEGMENTS and counts them in MANIFEST; both are durable after.
+    pub(super) fn append(&mut self, edits: &[Edit]) -> Result<()> {
+        let path = join_path(&self.volume, SEGMENTS);
+        let first = self.manifest.edits;
+        let mut bytes = Vec::new();
+        let mut chain = self.manifest.edits_chain;
+        for (index, edit) in (first..).zip(edits) {
+            let encoded = edit.encode(self.manifest.store, index);
+            chain = segments::chain(chain, &encoded);
+            bytes.extend_from_slice(&encoded);
+        }
+        let written = self.segments_file.write_at(&[&bytes], segments::offset(first));
+        written.map_err(|source| Error::io("write", &path, source))?;
+        self.segments_file.sync().map_err(|source| Error::io("sync", &path, source))?;
+        let count = edits.len() as u64;
+        self.update(|manifest| {
+            manifest.edits += count;
+            manifest.edits_chain = chain;
+        })
+    }
+
+    /// Writes the next generation of MANIFEST; durable after.
+    pub(super) fn update(&mut self, change: impl FnOnce(&mut Manifest)) -> Result<()> {
+        let mut next = self.manifest.clone();
+        change(&mut next);
+        next.generation += 1;
+        let path = join_path(&self.volume, MANIFEST);
+        let written = self.manifest_file.write_at(&[&next.encode()], next.slot());
+        written.map_err(|source| Error::io("write", &path, source))?;
+        self.manifest_file.sync().map_err(|source| Error::io("sync", &path, source))?;
+        self.manifest = next;
+        Ok(())
+    }
+}
+
+/// Creates `name` anew with `bytes` and makes the file (not its name) durable.
+fn replace(storage: &dyn Storage, name: &str, bytes: &[u8]) -> std::io::Result<()> {
+    match storage.remove(name) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let file = storage.open(name, Open::Create)?;
+    file.write_at(&[bytes], 0)?;
+    file.sync()
+}
+
+/// The newer of the two slots that are sound. A slot of a newer format is never passed over for an older one.
+fn read_manifest(file: &dyn File, path: &str) -> Result<Manifest> {
+    let mut slots = Vec::new();
+    for slot in 0..2 {
+        let mut page = vec![0; PAGE];
+        let read = file.read_at(&mut page, slot * PAGE as u64);
+        read.map_err(|source| Error::io("read", path, source))?;
+        match Manifest::decode(&page) {
+            Err(fault) if fault.is_newer() => return Err(Error::fault(path, slot * PAGE as u64, fault)),
+            slot => slots.push(slot),
+        }
+    }
+    let first_fault = slots.iter().find_map(|slot| slot.as_ref().err().copied());
+    let newest = slots.into_iter().flatten().max_by_key(|manifest| manifest.generation);
+    newest.ok_or_else(|| Error::fault(path, 0, first_fault.unwrap_or(Fault::Lost)))
+}
+
+/// The edits that MANIFEST counts. A single bad one is passed on as such: the segment's own header says most of it.
+fn read_edits(file: &dyn File, manifest: &Manifest, path: &str) -> Result<Vec<Result<Edit, Fault>>> {
+    let io = |source| Error::io("read", path, source);
+    let len = file.len().map_err(io)?;
+    let needed = segments::offset(manifest.edits);
+    if len < needed {
+        let what = format!("SEGMENTS has {len} bytes, {needed} are needed");
+        return Err(Error::Incomplete { path: path.into(), what });
+    }
+    let mut head = vec![0; segments::EDIT_LEN];
+    file.read_at(&mut head, 0).map_err(io)?;
+    let store = segments::decode_head(&head).map_err(|fault| Error::fault(path, 0, fault))?;
+    if store != manifest.store {
+        return Err(Error::Foreign { path: path.into() });
+    }
+    let mut edits = Vec::new();
+    let mut bytes = vec![0; segments::EDIT_LEN];
+    for index in 0..manifest.edits {
+        file.read_at(&mut bytes, segments::offset(index)).map_err(io)?;
+        edits.push(Edit::decode(store, index, &bytes));
+    }
+    Ok(edits)
+}

@@ -1,0 +1,222 @@
+//! The log: ordered segments, one of them active. The only truth.
+//!
+//! It knows files, batches and records, and nothing of mailboxes. Reading order: `group` (what is about to be
+//! written), `queue` (who writes it), `writer` (how), `ledger` (the small files beside the log), `segment` (reading),
+//! `scan` and `recovery` (opening), `keeper` (work off the commit path).
+//!
+//! Locks, in the order in which they may be taken:
+//! 1. `Writer`: held by whoever writes a batch, over its write and its sync. Nobody needs it to read or to join.
+//! 2. `Ledger`: held over writes of SEGMENTS and MANIFEST, when a segment begins or is sealed.
+//! 3. `Queue`: short, never over I/O.
+//! 4. the segment list and each segment's record table: read and written in place, never over I/O.
+
+mod commit;
+mod group;
+mod keeper;
+mod large;
+mod ledger;
+mod queue;
+mod recovery;
+mod scan;
+mod segment;
+mod writer;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use parking_lot::{Condvar, Mutex, RwLock};
+
+pub use commit::Commit;
+pub use recovery::{Hole, LostMessage, RecoveryReport};
+
+pub(crate) use group::{GroupWriter, NewBody, NewRecord};
+pub(crate) use recovery::Replay;
+pub(crate) use segment::Body;
+
+use crate::error::{Error, Result};
+use crate::format::StoreId;
+use crate::format::change::{BodyAt, Change};
+use crate::format::record::RecordHeader;
+use crate::io::Storage;
+use crate::options::{Durability, Options};
+use keeper::Keeper;
+use ledger::Ledger;
+use queue::Queue;
+use segment::Segment;
+use writer::Writer;
+
+/// The log of an open store. Dropping it closes it.
+#[derive(Debug)]
+pub(crate) struct Log {
+    shared: Arc<Shared>,
+    keeper: Mutex<Option<Keeper>>,
+}
+
+/// What the log's handles, commits and threads share.
+struct Shared {
+    storage: Arc<dyn Storage>,
+    options: Options,
+    store: StoreId,
+    queue: Mutex<Queue>,
+    /// Told when a batch is finished, or a leader is wanted.
+    finished: Condvar,
+    /// Highest finished batch, and highest failed one: read without a lock.
+    done: AtomicU64,
+    failed: AtomicU64,
+    writer: Mutex<Writer>,
+    ledger: Mutex<Ledger>,
+    segments: RwLock<Arc<Vec<Arc<Segment>>>>,
+    /// Segments of large bodies that were read lately.
+    large: Mutex<Vec<Arc<Segment>>>,
+    work: keeper::Work,
+    /// Bytes of all segments, to size the next one.
+    log_len: AtomicU64,
+    read_only: AtomicBool,
+    /// Keeps the writer lock.
+    _lock: Option<Box<dyn Send + Sync>>,
+}
+
+impl std::fmt::Debug for Shared {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Shared").field("storage", &self.storage).field("store", &self.store).finish_non_exhaustive()
+    }
+}
+
+/// Sizes and counts of the log.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct LogStat {
+    pub(crate) segments: u64,
+    pub(crate) sealed: u64,
+    pub(crate) bytes: u64,
+    pub(crate) next_record: u64,
+    pub(crate) batches: u64,
+}
+
+impl Log {
+    pub(crate) fn store(&self) -> StoreId {
+        self.shared.store
+    }
+
+    pub(crate) fn options(&self) -> &Options {
+        &self.shared.options
+    }
+
+    /// Waits until there is room for `len` more bytes among the batches that wait to be written; writes some itself
+    /// if need be. Called before any lock of an account is taken.
+    pub(crate) fn admit(&self, len: usize) -> Result<()> {
+        self.shared.admit(len)
+    }
+
+    /// Adds records to the batch that fills. `fill` gets the writer of that batch under the queue's lock: it must be
+    /// short and cannot fail.
+    pub(crate) fn join<T>(&self, durability: Durability, fill: impl FnOnce(&mut GroupWriter<'_>) -> T) -> Result<(u64, T)> {
+        self.shared.join(durability, fill)
+    }
+
+    /// A handle to wait for `batch`, with what to return when it is durable.
+    pub(crate) fn commit<T>(&self, batch: u64, value: T) -> Commit<T> {
+        Commit::new(Arc::clone(&self.shared), batch, value)
+    }
+
+    /// How `batch` ended, if it did.
+    pub(crate) fn outcome(&self, batch: u64) -> Option<Result<()>> {
+        self.shared.outcome(batch)
+    }
+
+    /// The body that record `number` brought, or points to.
+    pub(crate) fn body(&self, number: u64) -> Result<Body> {
+        let segment = self.shared.segment_of(number)?;
+        match segment.own_body(number)? {
+            Some(body) => Ok(body),
+            None => self.shared_body(number),
+        }
+    }
+
+    /// The body of a record that has none of its own.
+    fn shared_body(&self, number: u64) -> Result<Body> {
+        let segment = self.shared.segment_of(number)?;
+        let missing = || segment.lost(number);
+        match segment.record(number)?.1 {
+            Change::Deliver(deliver) => match deliver.body {
+                BodyAt::Here(_) => Err(missing()),
+                BodyAt::Record(owner) => {
+                    self.shared.segment_of(owner)?.own_body(owner)?.ok_or_else(missing)
+                }
+                BodyAt::Segment(segment) => self.shared.large_body(segment, &missing),
+            },
+            _ => Err(missing()),
+        }
+    }
+
+    /// Record `number`, read back.
+    pub(crate) fn record(&self, number: u64) -> Result<(RecordHeader, Change)> {
+        self.shared.segment_of(number)?.record(number)
+    }
+
+    /// Writes a large body into a segment of its own and syncs it; returns the segment's number.
+    pub(crate) fn write_large(&self, body: &NewBody<'_>) -> Result<u64> {
+        self.shared.write_large(body)
+    }
+
+    /// Makes everything written so far durable.
+    pub(crate) fn sync(&self) -> Result<()> {
+        self.shared.flush()?;
+        self.shared.writer.lock().sync(&self.shared)
+    }
+
+    pub(crate) fn stat(&self) -> LogStat {
+        let segments = Arc::clone(&self.shared.segments.read());
+        let next_record = self.shared.queue.lock().next_record();
+        LogStat {
+            segments: segments.len() as u64,
+            sealed: segments.iter().filter(|segment| segment.is_sealed()).count() as u64,
+            bytes: self.shared.log_len.load(Ordering::Relaxed),
+            next_record,
+            batches: self.shared.done.load(Ordering::Acquire),
+        }
+    }
+
+    /// Why writing has stopped, if it has.
+    pub(crate) fn stopped(&self) -> Option<Error> {
+        self.shared.queue.lock().stopped()
+    }
+
+    /// Writes what waits, makes all durable and says so in MANIFEST. Later joins fail with [`Error::Closed`].
+    pub(crate) fn close(&self) -> Result<()> {
+        let result = self.shared.close();
+        if let Some(keeper) = self.keeper.lock().take() {
+            keeper.stop(&self.shared);
+        }
+        result
+    }
+}
+
+impl Drop for Log {
+    fn drop(&mut self) {
+        // An error here leaves a store that was not closed cleanly: the next opening recovers it.
+        let _ = self.close();
+    }
+}
+
+impl Shared {
+    fn path(&self, name: &str) -> String {
+        join_path(&self.storage.describe(), name)
+    }
+
+    /// The segment that holds record `number`.
+    fn segment_of(&self, number: u64) -> Result<Arc<Segment>> {
+        let segments = self.segments.read();
+        let after = segments.partition_point(|segment| segment.first_record() <= number);
+        let found = after.checked_sub(1).and_then(|at| segments.get(at));
+        found.cloned().ok_or_else(|| Error::fault(self.path("log"), 0, crate::format::Fault::Lost))
+    }
+}
+
+fn join_path(volume: &str, name: &str) -> String {
+    format!("{volume}/{name}")
+}
+
+/// File name of a log segment.
+fn segment_name(number: u64) -> String {
+    format!("log/{number:016}.seg")
+}

@@ -1,0 +1,274 @@
+//! Who writes: group commit without a timer.
+//!
+//! Callers join the group that fills. The first one that waits becomes the leader: it takes the group, writes it,
+//! wakes everybody. Meanwhile the next group fills, and its first waiter leads next. A single writer pays one write
+//! and one sync, nothing more.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::task::Waker;
+
+use super::Shared;
+use super::group::{Group, GroupWriter};
+use crate::error::{Error, Result};
+use crate::options::Durability;
+
+/// A group that has this many bytes is closed and the next one begun, so that one batch stays a modest write.
+const GROUP_FULL: usize = 4 << 20;
+
+/// Bytes that may wait to be written before callers have to help.
+const QUEUE_MAX: usize = 32 << 20;
+
+/// The groups that wait, and how the ones before them ended.
+#[derive(Debug)]
+pub(super) struct Queue {
+    groups: VecDeque<Group>,
+    spare: Option<Group>,
+    next_batch: u64,
+    next_record: u64,
+    /// Whether somebody is writing a group.
+    leading: bool,
+    /// Batches that failed, as ranges with the reason. Grows with failures only, neighbours merged.
+    failures: Vec<(u64, u64, Error)>,
+    stopped: Option<Error>,
+    closed: bool,
+    wakers: Vec<(u64, Waker)>,
+}
+
+impl Queue {
+    pub(super) fn new(next_batch: u64, next_record: u64) -> Self {
+        Self {
+            groups: VecDeque::new(),
+            spare: None,
+            next_batch,
+            next_record,
+            leading: false,
+            failures: Vec::new(),
+            stopped: None,
+            closed: false,
+            wakers: Vec::new(),
+        }
+    }
+
+    pub(super) fn next_record(&self) -> u64 {
+        self.next_record
+    }
+
+    pub(super) fn stopped(&self) -> Option<Error> {
+        self.stopped.clone()
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.groups.is_empty()
+    }
+
+    /// Whether somebody asked to be woken for a batch that waits and nobody writes it.
+    pub(super) fn wants_leader(&self) -> bool {
+        !self.leading && !self.groups.is_empty() && !self.wakers.is_empty()
+    }
+
+    pub(super) fn close(&mut self) {
+        self.closed = true;
+    }
+
+    pub(super) fn stop(&mut self, why: &Error) {
+        if self.stopped.is_none() {
+            self.stopped = Some(Error::Stopped { source: Arc::new(why.clone()) });
+        }
+    }
+
+    fn refuse(&self) -> Result<()> {
+        match &self.stopped {
+            Some(stopped) => Err(stopped.clone()),
+            None if self.closed => Err(Error::Closed),
+            None => Ok(()),
+        }
+    }
+
+    /// The group that fills, begun if need be.
+    fn open_group(&mut self) -> Option<&mut Group> {
+        let full = self.groups.back().is_none_or(|group| group.payload_len() >= GROUP_FULL);
+        if full {
+            let (batch, record) = (self.next_batch, self.next_record);
+            let group = match self.spare.take() {
+                Some(spare) => spare.recycle(batch, record),
+                None => Group::new(batch, record),
+            };
+            self.next_batch += 1;
+            self.groups.push_back(group);
+        }
+        self.groups.back_mut()
+    }
+
+    fn waiting_bytes(&self) -> usize {
+        self.groups.iter().map(Group::payload_len).sum()
+    }
+
+    fn failure_of(&self, batch: u64) -> Option<&Error> {
+        let at = self.failures.partition_point(|(_, last, _)| *last < batch);
+        self.failures.get(at).filter(|(first, ..)| *first <= batch).map(|(.., error)| error)
+    }
+
+    /// All batches from `first` on that exist have failed.
+    fn fail_from(&mut self, first: u64, error: &Error) -> u64 {
+        let last = self.next_batch - 1;
+        match self.failures.last_mut() {
+            Some((_, before, reason)) if *before + 1 == first => {
+                *before = last;
+                *reason = error.clone();
+            }
+            _ => self.failures.push((first, last, error.clone())),
+        }
+        self.groups.clear();
+        last
+    }
+}
+
+impl Shared {
+    pub(super) fn admit(&self, len: usize) -> Result<()> {
+        let mut queue = self.queue.lock();
+        loop {
+            queue.refuse()?;
+            let waiting = queue.waiting_bytes();
+            if waiting == 0 || waiting + len <= QUEUE_MAX {
+                return Ok(());
+            }
+            if queue.leading {
+                self.finished.wait(&mut queue);
+            } else {
+                queue = self.lead(queue);
+            }
+        }
+    }
+
+    pub(super) fn join<T>(&self, durability: Durability, fill: impl FnOnce(&mut GroupWriter<'_>) -> T) -> Result<(u64, T)> {
+        if self.read_only.load(Ordering::Relaxed) {
+            return Err(Error::ReadOnly);
+        }
+        let mut queue = self.queue.lock();
+        queue.refuse()?;
+        let group = queue.open_group().ok_or(Error::Closed)?;
+        group.durability = group.durability.max(durability);
+        let batch = group.batch;
+        let value = fill(&mut GroupWriter { group });
+        let next = group.next_number();
+        queue.next_record = next;
+        Ok((batch, value))
+    }
+
+    /// How `batch` ended. Without a lock where it ended well.
+    pub(super) fn outcome(&self, batch: u64) -> Option<Result<()>> {
+        if self.done.load(Ordering::Acquire) < batch {
+            return None;
+        }
+        if self.failed.load(Ordering::Acquire) < batch {
+            return Some(Ok(()));
+        }
+        let queue = self.queue.lock();
+        Some(queue.failure_of(batch).map_or(Ok(()), |error| Err(error.clone())))
+    }
+
+    /// Waits for `batch`; writes it itself where nobody else does.
+    pub(super) fn wait(&self, batch: u64) -> Result<()> {
+        if let Some(outcome) = self.outcome(batch) {
+            return outcome;
+        }
+        let mut queue = self.queue.lock();
+        while self.done.load(Ordering::Acquire) < batch {
+            if queue.leading {
+                self.finished.wait(&mut queue);
+            } else if queue.groups.is_empty() {
+                return Err(Error::Closed);
+            } else {
+                queue = self.lead(queue);
+            }
+        }
+        drop(queue);
+        self.work_inline();
+        self.outcome(batch).unwrap_or(Err(Error::Closed))
+    }
+
+    /// Has `waker` woken when `batch` has ended; false when it has already.
+    pub(super) fn wake_for(&self, batch: u64, waker: &Waker) -> bool {
+        let mut queue = self.queue.lock();
+        if self.done.load(Ordering::Acquire) >= batch {
+            return false;
+        }
+        let known = queue.wakers.iter().any(|(for_batch, known)| *for_batch == batch && known.will_wake(waker));
+        if !known {
+            queue.wakers.push((batch, waker.clone()));
+        }
+        true
+    }
+
+    /// Writes all that waits.
+    pub(super) fn flush(&self) -> Result<()> {
+        let last = self.queue.lock().groups.back().map(|group| group.batch);
+        last.map_or(Ok(()), |batch| self.wait(batch))
+    }
+
+    /// Writes the next group, if there is one and nobody else is at it.
+    pub(super) fn lead_once(&self) {
+        let queue = self.queue.lock();
+        if !queue.leading && !queue.groups.is_empty() {
+            drop(self.lead(queue));
+        }
+    }
+
+    /// Writes the first group that waits. The queue's lock is given back meanwhile.
+    fn lead<'a>(&'a self, mut queue: parking_lot::MutexGuard<'a, Queue>) -> parking_lot::MutexGuard<'a, Queue> {
+        let Some(mut group) = queue.groups.pop_front() else { return queue };
+        queue.leading = true;
+        drop(queue);
+        let mut leadership = Leadership { shared: self, batch: group.batch, ended: false };
+        let result = self.writer.lock().commit(self, &mut group);
+        leadership.ended = true;
+        let mut queue = self.queue.lock();
+        let done = match &result {
+            Ok(()) => group.batch,
+            Err(error) => self.failed_from(&mut queue, group.batch, error),
+        };
+        queue.spare = Some(group);
+        self.finish_lead(&mut queue, done);
+        queue
+    }
+
+    fn failed_from(&self, queue: &mut Queue, batch: u64, error: &Error) -> u64 {
+        if !error.is_retryable() {
+            queue.stop(error);
+        }
+        let last = queue.fail_from(batch, error);
+        self.failed.store(last, Ordering::Release);
+        last
+    }
+
+    fn finish_lead(&self, queue: &mut Queue, done: u64) {
+        queue.leading = false;
+        self.done.store(done, Ordering::Release);
+        self.finished.notify_all();
+        let wakers = std::mem::take(&mut queue.wakers);
+        let (ready, waiting) = wakers.into_iter().partition(|(batch, _)| *batch <= done);
+        queue.wakers = waiting;
+        for (_, waker) in Vec::from_iter::<Vec<(u64, Waker)>>(ready) {
+            waker.wake();
+        }
+    }
+}
+
+/// Ends a lead whose thread panicked: nobody waits for ever, nothing is acknowledged any more.
+struct Leadership<'a> {
+    shared: &'a Shared,
+    batch: u64,
+    ended: bool,
+}
+
+impl Drop for Leadership<'_> {
+    fn drop(&mut self) {
+        if !self.ended {
+            let mut queue = self.shared.queue.lock();
+            let done = self.shared.failed_from(&mut queue, self.batch, &Error::Closed);
+            self.shared.finish_lead(&mut queue, done);
+        }
+    }
+}

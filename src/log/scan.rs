@@ -1,0 +1,302 @@
+//! Reading a segment from front to back: where its batches are, and what cannot be read.
+//!
+//! With `pread`, never through a mapping: a disk that fails is an answer here, not a signal. Bodies are passed over.
+
+use std::ops::Range;
+
+use crate::format::batch::{self, BatchHead};
+use crate::format::body::BodyHeader;
+use crate::format::record::{self, Frame};
+use crate::format::segment::Place;
+use crate::format::{PAGE, SECTOR};
+use crate::io::File;
+
+/// Bytes read at a time, at least.
+const WINDOW: usize = 64 * 1024;
+
+/// A salvage may spend this many times the length of what it searches on checksums. Honest bytes need one; bytes made
+/// to waste time get no more.
+const SALVAGE_EFFORT: usize = 16;
+
+/// A segment's bytes up to `limit`, read through a window.
+pub(super) struct Scanner<'a> {
+    file: &'a dyn File,
+    pub(super) place: Place,
+    pub(super) limit: u64,
+    window: Vec<u8>,
+    window_at: u64,
+    /// Pages that the disk did not give.
+    pub(super) unreadable: Vec<u64>,
+}
+
+/// A batch whose fixed head is sound.
+#[derive(Clone, Debug)]
+pub(super) struct Found {
+    pub(super) offset: u64,
+    pub(super) head: BatchHead,
+}
+
+/// What a segment holds, judged by the fixed heads.
+#[derive(Debug, Default)]
+pub(super) struct Survey {
+    pub(super) batches: Vec<Found>,
+    /// Ranges between batches where none begins.
+    pub(super) gaps: Vec<Range<u64>>,
+    /// Behind the last batch.
+    pub(super) end: u64,
+}
+
+/// How the bytes look at a place where no sound batch is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Looks {
+    /// Zeroes, or the end of the file: nothing was written here.
+    Empty,
+    /// Something was written and something was not.
+    Torn,
+    /// All of it was written, and it is not what was written.
+    Altered,
+}
+
+/// A record found in a batch or a gap.
+#[derive(Debug)]
+pub(super) struct Piece<'a> {
+    /// Offset in the bytes that were searched.
+    pub(super) at: usize,
+    pub(super) frame: Frame<'a>,
+}
+
+impl<'a> Scanner<'a> {
+    pub(super) fn new(file: &'a dyn File, place: Place, limit: u64) -> Self {
+        Self { file, place, limit, window: Vec::new(), window_at: 0, unreadable: Vec::new() }
+    }
+
+    /// `len` bytes at `at`; fewer where the limit comes first. What the disk does not give reads as zeroes, which no
+    /// checksum passes.
+    pub(super) fn get(&mut self, at: u64, len: usize) -> &[u8] {
+        let len = usize::try_from(self.limit.saturating_sub(at)).unwrap_or(usize::MAX).min(len);
+        let start = at.checked_sub(self.window_at).and_then(|start| usize::try_from(start).ok());
+        let inside = start.is_some_and(|start| start.saturating_add(len) <= self.window.len());
+        if !inside {
+            self.fill(at, len.max(WINDOW));
+        }
+        let start = usize::try_from(at - self.window_at).unwrap_or(usize::MAX);
+        self.window.get(start..start + len).unwrap_or_default()
+    }
+
+    fn fill(&mut self, at: u64, len: usize) {
+        let len = usize::try_from(self.limit.saturating_sub(at)).unwrap_or(usize::MAX).min(len);
+        self.window.clear();
+        self.window.resize(len, 0);
+        self.window_at = at;
+        if self.file.read_at(&mut self.window, at).is_err() {
+            self.fill_by_page(at);
+        }
+    }
+
+    /// Page by page, so that a bad page costs no more than itself.
+    fn fill_by_page(&mut self, at: u64) {
+        let mut place = at;
+        for page in self.window.chunks_mut(PAGE) {
+            page.fill(0);
+            if self.file.read_at(page, place).is_err() {
+                page.fill(0);
+                self.unreadable.push(place);
+            }
+            place += page.len() as u64;
+        }
+    }
+
+    /// The fixed head at `offset`, if a sound one is there whose batch fits below the limit.
+    fn head(&mut self, offset: u64) -> Option<BatchHead> {
+        let place = self.place;
+        let head = BatchHead::decode(place, offset, self.get(offset, batch::FIXED)).ok()?;
+        (offset + u64::from(head.len) <= self.limit).then_some(head)
+    }
+
+    /// Finds all batches by their fixed heads.
+    pub(super) fn survey(&mut self) -> Survey {
+        let mut survey = Survey { end: PAGE as u64, ..Survey::default() };
+        let mut at = survey.end;
+        while let Some(found) = self.next_batch(at) {
+            if found.offset > survey.end {
+                survey.gaps.push(survey.end..found.offset);
+            }
+            at = found.offset + u64::from(found.head.len);
+            survey.end = at;
+            survey.batches.push(found);
+        }
+        survey
+    }
+
+    /// The first sound batch at or behind `at`.
+    fn next_batch(&mut self, at: u64) -> Option<Found> {
+        let mut offset = at;
+        while offset < self.limit {
+            if let Some(head) = self.head(offset) {
+                return Some(Found { offset, head });
+            }
+            offset += SECTOR as u64;
+        }
+        None
+    }
+
+    /// The first byte at or behind `at` that is not zero, rounded down to its sector.
+    pub(super) fn written_from(&mut self, mut at: u64) -> Option<u64> {
+        while at < self.limit {
+            let bytes = self.get(at, WINDOW);
+            if let Some(found) = bytes.iter().position(|byte| *byte != 0) {
+                return Some((at + found as u64) / SECTOR as u64 * SECTOR as u64);
+            }
+            at += WINDOW as u64;
+        }
+        None
+    }
+
+    /// Behind the last byte that is not zero, rounded up to its sector; `at` if there is none behind it.
+    pub(super) fn written_to(&mut self, at: u64) -> u64 {
+        let mut end = at;
+        let mut from = at;
+        while from < self.limit {
+            let bytes = self.get(from, WINDOW);
+            if let Some(last) = bytes.iter().rposition(|byte| *byte != 0) {
+                end = (from + last as u64 + 1).next_multiple_of(SECTOR as u64).min(self.limit);
+            }
+            from += WINDOW as u64;
+        }
+        end
+    }
+
+    /// How the place looks where a batch should begin and no sound head is.
+    pub(super) fn looks(&mut self, at: u64) -> Looks {
+        if self.written_from(at).is_none() {
+            return Looks::Empty;
+        }
+        let place = self.place;
+        let sector = self.get(at, SECTOR);
+        if sector.len() < SECTOR || sector.iter().all(|byte| *byte == 0) {
+            return Looks::Torn;
+        }
+        match BatchHead::decode(place, at, sector) {
+            // The head is whole and says more than the file holds.
+            Ok(_) => Looks::Torn,
+            Err(_) => Looks::Altered,
+        }
+    }
+
+    /// How the sectors of a batch look whose head is sound. `None` when all are as written.
+    pub(super) fn batch_looks(&mut self, found: &Found) -> Option<Looks> {
+        let place = self.place;
+        let bytes = self.get(found.offset, found.head.len as usize);
+        let bad = found.head.bad_sectors(place, found.offset, bytes);
+        let zero = |sector: &usize| {
+            let content = bytes.get(sector * SECTOR..(sector + 1) * SECTOR);
+            content.is_none_or(|content| content.iter().all(|byte| *byte == 0))
+        };
+        if bad.is_empty() {
+            None
+        } else if bad.iter().any(zero) {
+            Some(Looks::Torn)
+        } else {
+            Some(Looks::Altered)
+        }
+    }
+
+    /// The records of a batch, and whether they are all there.
+    pub(super) fn records(&mut self, found: &Found) -> (Vec<Piece<'_>>, bool) {
+        let place = self.place;
+        let from = found.offset + found.head.head_len() as u64;
+        let numbers = found.head.first_record..found.head.first_record + u64::from(found.head.count);
+        let bytes = self.get(from, found.head.records_len as usize);
+        let pieces = search_records(place, bytes, &numbers);
+        let complete = pieces.len() == found.head.count as usize;
+        (pieces, complete)
+    }
+}
+
+/// All sound records in `bytes` whose numbers are in `numbers`. Where they follow one another each is found at once;
+/// behind a bad one, the next is looked for at each multiple of 8.
+pub(super) fn search_records<'b>(place: Place, bytes: &'b [u8], numbers: &Range<u64>) -> Vec<Piece<'b>> {
+    let mut pieces = Vec::new();
+    let mut effort = bytes.len().saturating_mul(SALVAGE_EFFORT);
+    let mut at = 0;
+    while let Some(rest) = bytes.get(at..).filter(|rest| rest.len() >= record::HEADER) {
+        let (len, number) = (word(rest, 4) as usize, long(rest, 16));
+        let plausible = numbers.contains(&number) && len <= rest.len() && len <= effort;
+        match plausible.then(|| Frame::decode(place, rest)) {
+            Some(Ok(frame)) => {
+                let here = at;
+                at += frame.len;
+                pieces.push(Piece { at: here, frame });
+            }
+            Some(Err(_)) => {
+                effort -= len;
+                at += 8;
+            }
+            None => at += 8,
+        }
+    }
+    pieces
+}
+
+/// All sound body headers in `bytes` whose record numbers are in `numbers`, with their offsets.
+pub(super) fn search_bodies(place: Place, bytes: &[u8], numbers: &Range<u64>) -> Vec<(usize, BodyHeader)> {
+    let mut bodies = Vec::new();
+    let mut effort = bytes.len().saturating_mul(SALVAGE_EFFORT);
+    let mut at = 0;
+    while let Some(rest) = bytes.get(at..).filter(|rest| rest.len() >= crate::format::body::FIXED) {
+        let (len, number) = (word(rest, 4) as usize, long(rest, 8));
+        if numbers.contains(&number) && len <= rest.len() && len <= effort {
+            match BodyHeader::decode(place, rest) {
+                Ok(header) => bodies.push((at, header)),
+                Err(_) => effort -= len,
+            }
+        }
+        at += 8;
+    }
+    bodies
+}
+
+fn word(bytes: &[u8], at: usize) -> u32 {
+    let found = bytes.get(at..at + 4).and_then(|found| found.try_into().ok());
+    u32::from_le_bytes(found.unwrap_or_default())
+}
+
+fn long(bytes: &[u8], at: usize) -> u64 {
+    let found = bytes.get(at..at + 8).and_then(|found| found.try_into().ok());
+    u64::from_le_bytes(found.unwrap_or_default())
+}
+
+/// Copies `range` of a file to the end of `to`, in pieces.
+pub(super) fn copy(from: &dyn File, range: Range<u64>, to: &dyn File) -> std::io::Result<()> {
+    let mut buffer = vec![0; WINDOW];
+    let mut at = range.start;
+    while at < range.end {
+        let len = usize::try_from(range.end - at).unwrap_or(usize::MAX).min(WINDOW);
+        let piece = buffer.get_mut(..len).unwrap_or_default();
+        let read = from.read_at(piece, at)?;
+        if read == 0 {
+            break;
+        }
+        to.write_at(&[piece.get(..read).unwrap_or_default()], at - range.start)?;
+        at += read as u64;
+    }
+    Ok(())
+}
+
+/// Hashes the first `len` bytes of a file.
+pub(super) fn digest(file: &dyn File, len: u64) -> std::io::Result<blake3::Hash> {
+    let mut hasher = blake3::Hasher::new();
+    let mut buffer = vec![0; 1 << 20];
+    let mut at = 0;
+    while at < len {
+        let want = usize::try_from(len - at).unwrap_or(usize::MAX).min(buffer.len());
+        let piece = buffer.get_mut(..want).unwrap_or_default();
+        let read = file.read_at(piece, at)?;
+        if read == 0 {
+            return Err(std::io::ErrorKind::UnexpectedEof.into());
+        }
+        hasher.update(piece.get(..read).unwrap_or_default());
+        at += read as u64;
+    }
+    Ok(hasher.finalize())
+}

@@ -1,0 +1,277 @@
+//! How a batch gets to the disk, and what happens when it does not.
+//!
+//! A failed write or sync is final for its segment: what the medium holds of those pages is unknown, and a second
+//! sync would report success over lost data. The segment is never written or synced again. SEGMENTS says durably
+//! where it ends, the batch goes from memory into a new segment, then it is acknowledged.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use super::Shared;
+use super::group::Group;
+use super::keeper::SPARE;
+use super::segment::Segment;
+use super::{join_path, segment_name};
+use crate::error::{Error, Result};
+use crate::format::batch::Facts;
+use crate::format::segment::{Behind, Holds, SegmentHeader};
+use crate::format::segments::{Edit, What};
+use crate::format::tail::Tail;
+use crate::format::{Features, PAGE, batch};
+use crate::io::{File, Open};
+use crate::options::Durability;
+
+/// Smallest segment that is made, in bytes, unless the option is smaller. The next one is a quarter of the log until
+/// the option is reached: their number stays bounded, and a small store stays small.
+const SEGMENT_LEN_FIRST: u64 = 4 << 20;
+
+/// The writing end of the log.
+#[derive(Debug)]
+pub(super) struct Writer {
+    pub(super) epoch: u64,
+    pub(super) nonce: [u8; 16],
+    /// Head checksum of the last good batch.
+    pub(super) last_crc: u32,
+    /// Last batch that is durable, last that is written.
+    pub(super) durable: u64,
+    pub(super) written: u64,
+    pub(super) next_segment: u64,
+    pub(super) next_record: u64,
+    pub(super) active: Option<Active>,
+    /// Segments that ended without a footer, not yet said in SEGMENTS.
+    pub(super) ended: Vec<Edit>,
+    pub(super) tail: Option<Arc<dyn File>>,
+}
+
+/// The segment that batches go to.
+#[derive(Debug)]
+pub(super) struct Active {
+    pub(super) segment: Arc<Segment>,
+    /// Where the next batch goes.
+    pub(super) end: u64,
+    /// Length at which it is full.
+    pub(super) capacity: u64,
+    /// Whether something written is not synced.
+    pub(super) unsynced: bool,
+    pub(super) batches: u64,
+}
+
+impl Active {
+    /// Mean length of the batches so far, in bytes.
+    pub(super) fn mean_batch(&self) -> u64 {
+        (self.end - PAGE as u64) / self.batches.max(1)
+    }
+}
+
+impl Writer {
+    /// Writes a group as the next batch, as durable as it asks. On an error nothing of it will ever be seen.
+    pub(super) fn commit(&mut self, shared: &Shared, group: &mut Group) -> Result<()> {
+        self.make_room(shared, group.payload_len(), group.first_record, group.batch)?;
+        let first = match self.write(shared, group) {
+            Ok(()) => return Ok(()),
+            Err(error) => error,
+        };
+        self.abandon();
+        let retried = self.begin_segment(shared, group.payload_len(), group.first_record, group.batch);
+        retried.and_then(|()| self.write(shared, group)).map_err(|second| {
+            self.abandon();
+            if second.is_retryable() { second } else { first }
+        })
+    }
+
+    /// Makes everything written durable.
+    pub(super) fn sync(&mut self, shared: &Shared) -> Result<()> {
+        let Some(active) = self.active.as_mut().filter(|active| active.unsynced) else { return Ok(()) };
+        match active.segment.file.sync() {
+            Ok(()) => {
+                active.unsynced = false;
+                self.durable = self.written;
+                self.write_tail(shared);
+                Ok(())
+            }
+            Err(source) => {
+                let error = active.segment.io("sync")(source);
+                self.abandon();
+                Err(error)
+            }
+        }
+    }
+
+    /// The active segment takes no more: it failed.
+    fn abandon(&mut self) {
+        if let Some(active) = self.active.take() {
+            self.ended.push(Edit {
+                what: What::Ended,
+                end: active.end,
+                next_record: self.next_record,
+                ..edit_of(&active.segment, What::Ended)
+            });
+        }
+    }
+
+    /// An active segment with room for a batch of `payload_len` bytes.
+    fn make_room(&mut self, shared: &Shared, payload_len: usize, first_record: u64, first_batch: u64) -> Result<()> {
+        let (_, len) = batch::lengths(payload_len);
+        if let Some(active) = &self.active {
+            let empty = active.end == PAGE as u64;
+            if empty || active.end + len as u64 <= active.capacity {
+                return Ok(());
+            }
+            // Batches of another segment say that all before them are durable: make it so.
+            self.sync(shared)?;
+        }
+        self.begin_segment(shared, payload_len, first_record, first_batch)
+    }
+
+    /// Makes a segment and moves on to it.
+    fn begin_segment(&mut self, shared: &Shared, payload_len: usize, first_record: u64, first_batch: u64) -> Result<()> {
+        let number = self.next_segment;
+        // A number is tried once: a file that failed half-way may still lie there.
+        self.next_segment += 1;
+        let wanted = segment_len(shared);
+        let (_, batch_len) = batch::lengths(payload_len);
+        let capacity = wanted.max(PAGE as u64 + batch_len as u64);
+        let header = self.header(shared, number, first_record, first_batch, Holds::Batches);
+        let name = segment_name(number);
+        let made = make_file(shared, &name, &header, true);
+        let file = made.inspect_err(|_| {
+            let _ = shared.storage.remove(&name);
+        })?;
+        file.expect_len(capacity + (capacity / 8));
+        let segment = Arc::new(Segment::new(header, shared.path(&name), file));
+        let mut edits = self.ended.clone();
+        edits.push(edit_of(&segment, What::Created));
+        shared.ledger.lock().append(&edits)?;
+        self.ended.clear();
+        shared.publish(Arc::clone(&segment));
+        let full = self.active.replace(Active { segment, end: PAGE as u64, capacity, unsynced: false, batches: 0 });
+        if let Some(full) = full {
+            shared.work.seal(full.segment, full.end);
+        }
+        shared.work.reset_spare();
+        Ok(())
+    }
+
+    pub(super) fn header(&self, shared: &Shared, segment: u64, first_record: u64, first_batch: u64, holds: Holds) -> SegmentHeader {
+        let salt = shared.options.host.unique();
+        SegmentHeader {
+            store: shared.store,
+            segment,
+            generation: 0,
+            salt: u64::from_le_bytes(salt.first_chunk().copied().unwrap_or_default()),
+            first_record,
+            first_batch,
+            epoch: self.epoch,
+            created_ms: shared.options.host.now_ms(),
+            holds,
+            behind: Behind::Zeroes,
+            features: Features::default(),
+        }
+    }
+
+    /// Writes the group at the end of the active segment, in one call, and syncs as asked.
+    fn write(&mut self, shared: &Shared, group: &mut Group) -> Result<()> {
+        let Some(active) = self.active.as_mut() else { return Err(Error::Closed) };
+        let facts = Facts {
+            batch: group.batch,
+            epoch: self.epoch,
+            nonce: self.nonce,
+            first_record: group.first_record,
+            durable: self.durable,
+            commit_ms: shared.options.host.now_ms(),
+            count: group.record_count(),
+            previous: self.last_crc,
+        };
+        const ZEROES: [u8; crate::format::SECTOR] = [0; crate::format::SECTOR];
+        let (head, len, crc) = group.finish(active.segment.place, active.end, &facts);
+        let [records, bodies] = group.payload();
+        let pad = len.saturating_sub(head.len() + records.len() + bodies.len());
+        let pad = ZEROES.get(..pad).unwrap_or(&ZEROES);
+        let file = &active.segment.file;
+        file.write_at(&[&head, records, bodies, pad], active.end).map_err(active.segment.io("write"))?;
+        if group.durability == Durability::Durable {
+            file.sync().map_err(active.segment.io("sync"))?;
+            active.unsynced = false;
+            self.durable = group.batch;
+        } else {
+            active.unsynced = true;
+        }
+        active.segment.extend(group.first_record, group.places(active.end, head.len()));
+        active.end += len as u64;
+        active.batches += 1;
+        self.written = group.batch;
+        self.last_crc = crc;
+        self.next_record = group.next_number();
+        shared.log_len.fetch_add(len as u64, Ordering::Relaxed);
+        shared.work.written(active.end, active.capacity, active.mean_batch());
+        self.write_tail(shared);
+        Ok(())
+    }
+
+    /// Says how far acknowledged batches reach. A hint for recovery: an error here is not an error of the commit.
+    pub(super) fn write_tail(&self, shared: &Shared) {
+        let (Some(file), Some(active)) = (&self.tail, &self.active) else { return };
+        let tail = Tail {
+            store: shared.store,
+            epoch: self.epoch,
+            written: self.written,
+            durable: self.durable,
+            segment: active.segment.number(),
+            end: active.end,
+            next_record: self.next_record,
+        };
+        let _ = file.write_at(&[&tail.encode()], tail.slot());
+    }
+}
+
+/// An edit about `segment`.
+pub(super) fn edit_of(segment: &Segment, what: What) -> Edit {
+    Edit {
+        what,
+        segment: segment.number(),
+        generation: segment.header.generation,
+        first_record: segment.header.first_record,
+        first_batch: segment.header.first_batch,
+        end: 0,
+        next_record: 0,
+        salt: segment.header.salt,
+    }
+}
+
+/// Length of the next segment: a quarter of the log, within bounds.
+fn segment_len(shared: &Shared) -> u64 {
+    let most = shared.options.segment_len;
+    (shared.log_len.load(Ordering::Relaxed) / 4).clamp(SEGMENT_LEN_FIRST.min(most), most)
+}
+
+/// Creates a segment file with its header; file and name are durable after. Takes the prepared spare if there is one.
+pub(super) fn make_file(shared: &Shared, name: &str, header: &SegmentHeader, spare: bool) -> Result<Arc<dyn File>> {
+    let storage = &*shared.storage;
+    let path = join_path(&storage.describe(), name);
+    let io = |op: &'static str| {
+        let path = path.clone();
+        move |source| Error::io(op, path, source)
+    };
+    let file = match spare.then(|| shared.work.take_spare()).flatten() {
+        Some(file) => {
+            storage.rename(SPARE, name).map_err(io("create"))?;
+            file
+        }
+        None => storage.open(name, Open::Create).map_err(io("create"))?,
+    };
+    file.write_at(&[&header.encode()], 0).map_err(io("write"))?;
+    file.sync().map_err(io("sync"))?;
+    storage.sync_dir("log").map_err(io("sync the folder of"))?;
+    Ok(file)
+}
+
+impl Shared {
+    /// Adds a segment to the list that readers use.
+    pub(super) fn publish(&self, segment: Arc<Segment>) {
+        let mut list = self.segments.write();
+        let mut next = Vec::clone(&list);
+        let at = next.partition_point(|other| other.first_record() <= segment.first_record());
+        next.insert(at, segment);
+        *list = Arc::new(next);
+    }
+}
