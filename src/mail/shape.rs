@@ -157,9 +157,8 @@ pub fn crlf(raw: &Bytes) -> Bytes {
 /// How many bytes are counted at once: few enough for 8-bit counters, which is what fills a vector best.
 const BLOCK: usize = 192;
 
-/// A line over the limit covers at least this many blocks without an LF: 999 bytes, less the parts of a block at both
-/// ends, the last of which may be padded and then counts too.
-const OPEN_BLOCKS: usize = (Shape::LINE_LEN_MAX + 1 - 2 * (BLOCK - 1)) / BLOCK;
+/// A line over the limit fills at least this many blocks, however much of it lies in the block where it begins.
+const OPEN_BLOCKS: usize = (Shape::LINE_LEN_MAX + 1 - (BLOCK - 1)) / BLOCK;
 
 const _: () = assert!(BLOCK <= u8::MAX as usize && OPEN_BLOCKS >= 2);
 

@@ -1,8 +1,9 @@
 //! What a listing needs of a message's header, found once at delivery.
 //!
 //! Fields are located, not decoded: decoding has opinions that change, bytes have none. The boundaries of the fields
-//! are found by a scanner of our own, because the header parser of mail-parser makes a value of every field, wanted
-//! or not; the date, which has a grammar worth not writing twice, goes through mail-parser.
+//! are found by a scanner of our own: mail-parser's lists every field of the header, wanted or not, which takes more
+//! time (nearly all of our two microseconds) and, on hostile mail, much more memory than the bytes it looks at. The
+//! date, which has a grammar not worth writing twice, goes through mail-parser.
 
 use super::date::InternalDate;
 use super::id::Digest;
