@@ -5,15 +5,26 @@
 //! by an error that says which byte is at fault.
 //!
 //! Read in this order: [`Uid`] and the other numbers (`id`), [`Flags`] and [`FlagChange`] (`flags`), [`MailboxName`]
-//! (`name`), [`UidSet`] (`uidset`).
+//! (`name`), [`AccountName`] (`account`), [`UidSet`] (`uidset`), [`InternalDate`] (`date`), [`SpecialUse`] (`special`),
+//! [`Shape`] (`shape`), and last [`Summary`] (`summary`), which uses the others.
 
+mod account;
 mod bits;
+mod date;
 mod flags;
 mod id;
 mod name;
+mod shape;
+mod special;
+mod summary;
 mod uidset;
 
+pub use account::{AccountName, AccountNameError};
+pub use date::{DateError, InternalDate};
 pub use flags::{FlagChange, Flags, Keyword, KeywordError};
 pub use id::{AccountId, Digest, EmailId, HexError, MailboxId, ModSeq, ThreadId, Uid, UidValidity};
-pub use name::{AccountName, AccountNameError, MailboxName, NameError};
+pub use name::{MailboxName, NameError};
+pub use shape::{LineEnds, Shape, crlf};
+pub use special::SpecialUse;
+pub use summary::{Field, FieldName, Summary};
 pub use uidset::{UidSet, UidSetError};
