@@ -7,6 +7,10 @@
     reason = "a test that meets the unexpected stops"
 )]
 
-#[allow(dead_code, reason = "a simulator offers more than any one state of the tests uses")]
+#[allow(
+    dead_code,
+    reason = "a simulator offers more than any one state of the tests uses"
+)]
 mod sim;
 mod sim_tests;
+mod tidy;

@@ -11,6 +11,7 @@
 
 mod crash;
 mod host;
+mod live;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -19,7 +20,7 @@ use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use bytes::Bytes;
-use mailkeep::io::{File, Kind, Listed, Open, Storage};
+use mailkeep::io::Storage;
 
 pub(crate) use self::crash::{CrashPoint, Image, Pending};
 pub(crate) use self::host::SimHost;
@@ -30,19 +31,48 @@ pub(crate) const SECTOR: usize = 512;
 /// One recorded change. Files are known by inode number: they keep it through renames.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Op {
-    Create { name: String, inode: usize },
-    Write { inode: usize, offset: usize, bytes: Bytes },
-    SetLen { inode: usize, len: usize },
-    Sync { inode: usize },
-    SyncFailed { inode: usize, how: SyncFails },
-    Rename { from: String, to: String },
-    Remove { name: String },
-    CreateFolder { folder: String },
-    SyncDir { folder: String },
+    Create {
+        name: String,
+        inode: usize,
+    },
+    Write {
+        inode: usize,
+        offset: usize,
+        bytes: Bytes,
+    },
+    SetLen {
+        inode: usize,
+        len: usize,
+    },
+    Sync {
+        inode: usize,
+    },
+    SyncFailed {
+        inode: usize,
+        how: SyncFails,
+    },
+    Rename {
+        from: String,
+        to: String,
+    },
+    Remove {
+        name: String,
+    },
+    CreateFolder {
+        folder: String,
+    },
+    SyncDir {
+        folder: String,
+    },
     /// Damage: the medium holds this now, whatever was written.
-    Became { inode: usize, content: Bytes },
+    Became {
+        inode: usize,
+        content: Bytes,
+    },
     /// Damage: the name is gone from the medium.
-    Lost { name: String },
+    Lost {
+        name: String,
+    },
 }
 
 /// The calls a [`Fault`] may hit.
@@ -99,12 +129,22 @@ impl Fault {
     /// `EIO`, once, after `after` calls of these kinds; a failed sync drops, a failed write does nothing.
     pub(crate) fn once(calls: &'static [Call], after: usize) -> Self {
         let error = || io::Error::from_raw_os_error(5);
-        Self { calls, after, forever: false, error, sync: SyncFails::Dropped, write: WriteFails::Nothing }
+        Self {
+            calls,
+            after,
+            forever: false,
+            error,
+            sync: SyncFails::Dropped,
+            write: WriteFails::Nothing,
+        }
     }
 
     /// As [`Fault::once`], and every later call of these kinds fails too.
     pub(crate) fn from(calls: &'static [Call], after: usize) -> Self {
-        Self { forever: true, ..Self::once(calls, after) }
+        Self {
+            forever: true,
+            ..Self::once(calls, after)
+        }
     }
 }
 
@@ -147,7 +187,11 @@ impl Sim {
     }
 
     fn from_image(image: Image) -> Self {
-        Self::of(Disk { live: image.clone(), base: image, ..Disk::default() })
+        Self::of(Disk {
+            live: image.clone(),
+            base: image,
+            ..Disk::default()
+        })
     }
 
     fn of(disk: Disk) -> Self {
@@ -156,7 +200,9 @@ impl Sim {
 
     fn disk(&self) -> MutexGuard<'_, Disk> {
         // A test that panics elsewhere must not hide its reason behind a poisoned lock.
-        self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+        self.0
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
     /// The disk as something a store opens.
@@ -184,7 +230,11 @@ impl Sim {
     /// What was noted before a crash right after the first `at` changes.
     pub(crate) fn notes_before(&self, at: usize) -> Vec<String> {
         let disk = self.disk();
-        disk.notes.iter().filter(|note| note.0 <= at).map(|note| note.1.clone()).collect()
+        disk.notes
+            .iter()
+            .filter(|note| note.0 <= at)
+            .map(|note| note.1.clone())
+            .collect()
     }
 
     /// The file of that name now, as inode number.
@@ -214,13 +264,30 @@ impl Sim {
         let disk = self.disk();
         let mut live = disk.base.clone();
         for (n, op) in disk.ops[..at].iter().enumerate() {
-            if matches!(op, Op::SyncFailed { how: SyncFails::Reverted, .. }) {
+            if matches!(
+                op,
+                Op::SyncFailed {
+                    how: SyncFails::Reverted,
+                    ..
+                }
+            ) {
                 live.revert(op, &CrashPoint::after(&disk.base, &disk.ops[..n]));
             }
             live.apply(op);
         }
-        let notes = disk.notes.iter().filter(|note| note.0 <= at).cloned().collect();
-        Self::of(Disk { base: disk.base.clone(), ops: disk.ops[..at].to_vec(), notes, live, ..Disk::default() })
+        let notes = disk
+            .notes
+            .iter()
+            .filter(|note| note.0 <= at)
+            .cloned()
+            .collect();
+        Self::of(Disk {
+            base: disk.base.clone(),
+            ops: disk.ops[..at].to_vec(),
+            notes,
+            live,
+            ..Disk::default()
+        })
     }
 
     /// Sets (or with `None` takes away) the plan of failures, and counts calls from here.
@@ -265,7 +332,10 @@ impl Sim {
         let source = &source[sector_range(source.len(), from.1)];
         self.damage(to.0, |content| {
             let range = sector_range(content.len(), to.1);
-            content[range].iter_mut().zip(source).for_each(|(to, from)| *to = *from);
+            content[range]
+                .iter_mut()
+                .zip(source)
+                .for_each(|(to, from)| *to = *from);
         });
     }
 
@@ -276,7 +346,9 @@ impl Sim {
 
     /// Damage: the file is gone.
     pub(crate) fn lose(&self, name: &str) {
-        self.disk().record(Op::Lost { name: name.to_owned() });
+        self.disk().record(Op::Lost {
+            name: name.to_owned(),
+        });
     }
 
     fn damage(&self, name: &str, change: impl FnOnce(&mut Vec<u8>)) {
@@ -284,7 +356,10 @@ impl Sim {
         let inode = disk.live.names[name];
         let mut content = disk.live.inodes[inode].to_vec();
         change(&mut content);
-        disk.record(Op::Became { inode, content: content.into() });
+        disk.record(Op::Became {
+            inode,
+            content: content.into(),
+        });
     }
 }
 
@@ -301,7 +376,9 @@ impl Disk {
 
     /// Counts a call, and says whether the plan fails it.
     fn struck(&mut self, call: Call) -> Option<Fault> {
-        let fault = self.fault.filter(|fault| fault.calls.is_empty() || fault.calls.contains(&call))?;
+        let fault = self
+            .fault
+            .filter(|fault| fault.calls.is_empty() || fault.calls.contains(&call))?;
         self.counted += 1;
         let passed = self.counted - 1;
         let strikes = passed == fault.after || (fault.forever && passed > fault.after);
@@ -311,43 +388,57 @@ impl Disk {
 
     /// [`Disk::struck`] for calls that fail without a trace.
     fn passes(&mut self, call: Call) -> io::Result<()> {
-        self.struck(call).map_or(Ok(()), |fault| Err((fault.error)()))
+        self.struck(call)
+            .map_or(Ok(()), |fault| Err((fault.error)()))
     }
 
     fn inode(&self, name: &str) -> io::Result<usize> {
-        self.live.names.get(name).copied().ok_or_else(|| ErrorKind::NotFound.into())
+        self.live
+            .names
+            .get(name)
+            .copied()
+            .ok_or_else(|| ErrorKind::NotFound.into())
     }
 
     fn folder(&self, folder: &str) -> io::Result<()> {
-        if folder.is_empty() || self.live.folders.contains(folder) { Ok(()) } else { Err(ErrorKind::NotFound.into()) }
+        if folder.is_empty() || self.live.folders.contains(folder) {
+            Ok(())
+        } else {
+            Err(ErrorKind::NotFound.into())
+        }
     }
 
     /// How long a file of `old` bytes may become.
     fn room(&self, old: usize) -> usize {
-        let used: usize = self.live.names.values().map(|inode| self.live.inodes[*inode].len()).sum();
-        self.space.map_or(usize::MAX, |space| old + space.saturating_sub(used))
+        let used: usize = self
+            .live
+            .names
+            .values()
+            .map(|inode| self.live.inodes[*inode].len())
+            .sum();
+        self.space
+            .map_or(usize::MAX, |space| old + space.saturating_sub(used))
     }
 
     fn write(&mut self, inode: usize, offset: usize, bytes: &[u8]) {
         if !bytes.is_empty() {
-            self.record(Op::Write { inode, offset, bytes: Bytes::copy_from_slice(bytes) });
+            self.record(Op::Write {
+                inode,
+                offset,
+                bytes: Bytes::copy_from_slice(bytes),
+            });
         }
     }
 
     fn read(&self, inode: usize, range: Range<usize>) -> io::Result<&[u8]> {
-        let bad = |(at, bad): &(usize, Range<usize>)| *at == inode && bad.start < range.end && range.start < bad.end;
+        let bad = |(at, bad): &(usize, Range<usize>)| {
+            *at == inode && bad.start < range.end && range.start < bad.end
+        };
         if self.unreadable.iter().any(bad) {
             return Err(io::Error::from_raw_os_error(5));
         }
         Ok(&self.live.inodes[inode][range])
     }
-}
-
-/// Holds names to what `Directory` accepts, so that no test passes with names a real disk would refuse.
-fn checked(name: &str) -> io::Result<()> {
-    let parts: Vec<&str> = name.split('/').collect();
-    let good = parts.len() <= 2 && parts.iter().all(|part| !matches!(*part, "" | "." | "..") && !part.contains('\0'));
-    if good { Ok(()) } else { Err(ErrorKind::InvalidInput.into()) }
 }
 
 /// The folder that a name is in.
@@ -358,213 +449,5 @@ fn folder_of(name: &str) -> &str {
 impl fmt::Debug for Sim {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Sim({} changes)", self.ops_len())
-    }
-}
-
-impl Storage for Sim {
-    fn open(&self, name: &str, how: Open) -> io::Result<Arc<dyn File>> {
-        let mut disk = self.disk();
-        disk.passes(Call::Open)?;
-        checked(name)?;
-        disk.folder(folder_of(name))?;
-        if how == Open::Create {
-            if disk.live.names.contains_key(name) {
-                return Err(ErrorKind::AlreadyExists.into());
-            }
-            let inode = disk.live.inodes.len();
-            disk.record(Op::Create { name: name.to_owned(), inode });
-        }
-        if disk.live.folders.contains(name) {
-            return Err(ErrorKind::IsADirectory.into());
-        }
-        Ok(Arc::new(SimFile { sim: self.clone(), inode: disk.inode(name)?, writable: how != Open::Read }))
-    }
-
-    fn list(&self, folder: &str) -> io::Result<Vec<Listed>> {
-        let mut disk = self.disk();
-        disk.passes(Call::List)?;
-        disk.folder(folder)?;
-        let inside = disk.live.names.iter().filter(|(name, _)| folder_of(name) == folder);
-        let mut found: Vec<Listed> = inside
-            .map(|(name, inode)| Listed {
-                name: name.rsplit('/').next().unwrap_or_default().to_owned(),
-                kind: Kind::File,
-                len: disk.live.inodes[*inode].len() as u64,
-            })
-            .collect();
-        if folder.is_empty() {
-            let folder = |name: &String| Listed { name: name.clone(), kind: Kind::Folder, len: 0 };
-            found.extend(disk.live.folders.iter().map(folder));
-        }
-        Ok(found)
-    }
-
-    fn create_folder(&self, folder: &str) -> io::Result<()> {
-        let mut disk = self.disk();
-        disk.passes(Call::CreateFolder)?;
-        checked(folder)?;
-        if disk.live.names.contains_key(folder) {
-            return Err(ErrorKind::NotADirectory.into());
-        }
-        if !disk.live.folders.contains(folder) {
-            disk.record(Op::CreateFolder { folder: folder.to_owned() });
-        }
-        Ok(())
-    }
-
-    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
-        let mut disk = self.disk();
-        disk.passes(Call::Rename)?;
-        checked(from)?;
-        checked(to)?;
-        disk.inode(from)?;
-        disk.folder(folder_of(to))?;
-        disk.record(Op::Rename { from: from.to_owned(), to: to.to_owned() });
-        Ok(())
-    }
-
-    fn remove(&self, name: &str) -> io::Result<()> {
-        let mut disk = self.disk();
-        disk.passes(Call::Remove)?;
-        checked(name)?;
-        disk.inode(name)?;
-        disk.record(Op::Remove { name: name.to_owned() });
-        Ok(())
-    }
-
-    fn sync_dir(&self, folder: &str) -> io::Result<()> {
-        let mut disk = self.disk();
-        disk.passes(Call::SyncDir)?;
-        disk.folder(folder)?;
-        disk.record(Op::SyncDir { folder: folder.to_owned() });
-        Ok(())
-    }
-
-    /// Records the lock file's creation, but not what is in it: people read that, no store does, and every
-    /// unsynced write doubles the number of disks to look at.
-    fn lock(&self, name: &str, _owner: &str) -> io::Result<Box<dyn Send + Sync>> {
-        let mut disk = self.disk();
-        disk.passes(Call::Lock)?;
-        checked(name)?;
-        if !disk.locked.insert(name.to_owned()) {
-            return Err(ErrorKind::WouldBlock.into());
-        }
-        if !disk.live.names.contains_key(name) {
-            let inode = disk.live.inodes.len();
-            disk.record(Op::Create { name: name.to_owned(), inode });
-        }
-        Ok(Box::new(Held { sim: self.clone(), name: name.to_owned() }))
-    }
-
-    fn describe(&self) -> String {
-        "simulated disk".to_owned()
-    }
-}
-
-/// A held lock.
-struct Held {
-    sim: Sim,
-    name: String,
-}
-
-impl Drop for Held {
-    fn drop(&mut self) {
-        self.sim.disk().locked.remove(&self.name);
-    }
-}
-
-/// One open file of a [`Sim`].
-#[derive(Debug)]
-struct SimFile {
-    sim: Sim,
-    inode: usize,
-    writable: bool,
-}
-
-impl SimFile {
-    fn writable(&self) -> io::Result<()> {
-        if self.writable { Ok(()) } else { Err(io::Error::from_raw_os_error(9)) }
-    }
-}
-
-/// An offset or length as the simulator counts: its files lie in memory.
-fn small(value: u64) -> io::Result<usize> {
-    usize::try_from(value).ok().filter(|value| *value < 1 << 32).ok_or_else(|| ErrorKind::FileTooLarge.into())
-}
-
-impl File for SimFile {
-    fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
-        let mut disk = self.sim.disk();
-        disk.passes(Call::Read)?;
-        let len = disk.live.inodes[self.inode].len();
-        let from = usize::try_from(offset).unwrap_or(len).min(len);
-        let to = from.saturating_add(buf.len()).min(len);
-        let found = disk.read(self.inode, from..to)?;
-        buf[..found.len()].copy_from_slice(found);
-        Ok(found.len())
-    }
-
-    fn write_at(&self, parts: &[&[u8]], offset: u64) -> io::Result<()> {
-        let mut disk = self.sim.disk();
-        self.writable()?;
-        let (bytes, offset) = (parts.concat(), small(offset)?);
-        if let Some(fault) = disk.struck(Call::Write) {
-            if fault.write == WriteFails::Half {
-                disk.write(self.inode, offset, &bytes[..bytes.len() / 2]);
-            }
-            return Err((fault.error)());
-        }
-        let len = disk.live.inodes[self.inode].len();
-        let end = offset + bytes.len();
-        let room = disk.room(len);
-        if end > len && end > room {
-            let fits = room.max(len).saturating_sub(offset).min(bytes.len());
-            disk.write(self.inode, offset, &bytes[..fits]);
-            return Err(ErrorKind::StorageFull.into());
-        }
-        disk.write(self.inode, offset, &bytes);
-        Ok(())
-    }
-
-    fn sync(&self) -> io::Result<()> {
-        let mut disk = self.sim.disk();
-        if let Some(fault) = disk.struck(Call::Sync) {
-            let op = Op::SyncFailed { inode: self.inode, how: fault.sync };
-            if fault.sync == SyncFails::Reverted {
-                let durable = CrashPoint::after(&disk.base, &disk.ops);
-                disk.live.revert(&op, &durable);
-            }
-            disk.record(op);
-            return Err((fault.error)());
-        }
-        disk.record(Op::Sync { inode: self.inode });
-        Ok(())
-    }
-
-    fn len(&self) -> io::Result<u64> {
-        let mut disk = self.sim.disk();
-        disk.passes(Call::Len)?;
-        Ok(disk.live.inodes[self.inode].len() as u64)
-    }
-
-    fn set_len(&self, len: u64) -> io::Result<()> {
-        let mut disk = self.sim.disk();
-        disk.passes(Call::SetLen)?;
-        self.writable()?;
-        let (len, old) = (small(len)?, disk.live.inodes[self.inode].len());
-        if len > old && len > disk.room(old) {
-            return Err(ErrorKind::StorageFull.into());
-        }
-        disk.record(Op::SetLen { inode: self.inode, len });
-        Ok(())
-    }
-
-    fn bytes(&self, offset: u64, len: usize) -> io::Result<Bytes> {
-        let mut disk = self.sim.disk();
-        disk.passes(Call::Bytes)?;
-        let end = usize::try_from(offset).ok().and_then(|offset| offset.checked_add(len));
-        let end = end.filter(|end| *end <= disk.live.inodes[self.inode].len());
-        let end = end.ok_or(ErrorKind::UnexpectedEof)?;
-        Ok(Bytes::copy_from_slice(disk.read(self.inode, end - len..end)?))
     }
 }

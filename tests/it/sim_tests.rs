@@ -29,7 +29,10 @@ fn names(sim: &Sim) -> Vec<String> {
 
 /// Every different set of files that a power cut now may leave.
 fn all_states(sim: &Sim) -> BTreeSet<BTreeMap<String, Vec<u8>>> {
-    sim.crash_point(sim.ops_len()).states(20, 0, 0).map(|state| state.files()).collect()
+    sim.crash_point(sim.ops_len())
+        .states(20, 0, 0)
+        .map(|state| state.files())
+        .collect()
 }
 
 #[test]
@@ -44,9 +47,18 @@ fn live_reads_see_every_write() {
     file.set_len(3).unwrap();
     sim.remove("f").unwrap();
     assert_eq!(&held[..], b"abcd");
-    assert_eq!(file.bytes(2, 2).unwrap_err().kind(), ErrorKind::UnexpectedEof);
-    assert_eq!(file.bytes(u64::MAX, 2).unwrap_err().kind(), ErrorKind::UnexpectedEof);
-    assert_eq!((file.len().unwrap(), file.read_at(&mut buf, 9).unwrap()), (3, 0));
+    assert_eq!(
+        file.bytes(2, 2).unwrap_err().kind(),
+        ErrorKind::UnexpectedEof
+    );
+    assert_eq!(
+        file.bytes(u64::MAX, 2).unwrap_err().kind(),
+        ErrorKind::UnexpectedEof
+    );
+    assert_eq!(
+        (file.len().unwrap(), file.read_at(&mut buf, 9).unwrap()),
+        (3, 0)
+    );
 }
 
 #[test]
@@ -66,9 +78,12 @@ fn each_sector_of_a_write_is_kept_or_lost_on_its_own() {
     let (sim, file) = with_file();
     file.set_len(3 * SECTOR as u64).unwrap();
     file.sync().unwrap();
-    file.write_at(&[&[7; 2 * SECTOR]], SECTOR as u64 / 2).unwrap();
+    file.write_at(&[&[7; 2 * SECTOR]], SECTOR as u64 / 2)
+        .unwrap();
     assert_eq!(all_states(&sim).len(), 8);
-    let middle = crashed(&sim, |what| matches!(what, Pending::Sector { sector: 1, .. }));
+    let middle = crashed(&sim, |what| {
+        matches!(what, Pending::Sector { sector: 1, .. })
+    });
     assert_eq!(middle, [[0; SECTOR], [7; SECTOR], [0; SECTOR]].concat());
 }
 
@@ -79,7 +94,10 @@ fn a_later_write_to_a_sector_is_never_there_without_the_earlier() {
     file.sync().unwrap();
     file.write_at(&[b"a"], 0).unwrap();
     file.write_at(&[b"b"], 1).unwrap();
-    let found: Vec<Vec<u8>> = all_states(&sim).into_iter().map(|files| files["f"].clone()).collect();
+    let found: Vec<Vec<u8>> = all_states(&sim)
+        .into_iter()
+        .map(|files| files["f"].clone())
+        .collect();
     assert_eq!(found, [&b"...."[..], b"a...", b"ab.."]);
 }
 
@@ -87,7 +105,10 @@ fn a_later_write_to_a_sector_is_never_there_without_the_earlier() {
 fn length_and_data_are_lost_apart_from_each_other() {
     let (sim, file) = with_file();
     file.write_at(&[b"data"], 0).unwrap();
-    let found: Vec<Vec<u8>> = all_states(&sim).into_iter().map(|files| files["f"].clone()).collect();
+    let found: Vec<Vec<u8>> = all_states(&sim)
+        .into_iter()
+        .map(|files| files["f"].clone())
+        .collect();
     assert_eq!(found, [&b""[..], b"\0\0\0\0", b"data"]);
 }
 
@@ -97,9 +118,12 @@ fn what_was_cut_does_not_come_back() {
     file.write_at(&[b"secret"], 0).unwrap();
     file.sync().unwrap();
     file.set_len(1).unwrap();
-    file.set_len(6).unwrap();
-    let found: Vec<Vec<u8>> = all_states(&sim).into_iter().map(|files| files["f"].clone()).collect();
-    assert_eq!(found, [&b"s"[..], b"s\0\0\0\0\0", b"secret"]);
+    file.set_len(3).unwrap();
+    let found: Vec<Vec<u8>> = all_states(&sim)
+        .into_iter()
+        .map(|files| files["f"].clone())
+        .collect();
+    assert_eq!(found, [&b"s"[..], b"s\0\0", b"secret"]);
 }
 
 #[test]
@@ -132,8 +156,20 @@ fn a_rename_without_a_folder_sync_may_be_lost_but_never_half_done() {
     file.sync().unwrap();
     sim.rename("tmp", "f").unwrap();
     let found = all_states(&sim);
-    let of = |files: &[(&str, &[u8])]| files.iter().map(|(n, c)| ((*n).to_owned(), c.to_vec())).collect();
-    assert_eq!(found, BTreeSet::from([of(&[("f", b"old")]), of(&[("f", b"old"), ("tmp", b"new")]), of(&[("f", b"new")])]));
+    let of = |files: &[(&str, &[u8])]| {
+        files
+            .iter()
+            .map(|(n, c)| ((*n).to_owned(), c.to_vec()))
+            .collect()
+    };
+    assert_eq!(
+        found,
+        BTreeSet::from([
+            of(&[("f", b"old")]),
+            of(&[("f", b"old"), ("tmp", b"new")]),
+            of(&[("f", b"new")])
+        ])
+    );
     sim.sync_dir("").unwrap();
     assert_eq!(crashed(&sim, LOSE), b"new");
 }
@@ -141,7 +177,10 @@ fn a_rename_without_a_folder_sync_may_be_lost_but_never_half_done() {
 #[test]
 fn a_rename_of_an_unsynced_file_may_leave_it_empty() {
     let (sim, _) = with_file();
-    sim.open("tmp", Open::Create).unwrap().write_at(&[b"new"], 0).unwrap();
+    sim.open("tmp", Open::Create)
+        .unwrap()
+        .write_at(&[b"new"], 0)
+        .unwrap();
     sim.rename("tmp", "f").unwrap();
     sim.sync_dir("").unwrap();
     assert_eq!(crashed(&sim, LOSE), b"");
@@ -153,7 +192,10 @@ fn names_of_one_folder_are_kept_in_order_and_of_two_in_any() {
     sim.open("a", Open::Create).unwrap();
     sim.open("b", Open::Create).unwrap();
     sim.open("log/c", Open::Create).unwrap();
-    let found: BTreeSet<Vec<String>> = all_states(&sim).into_iter().map(|files| files.into_keys().collect()).collect();
+    let found: BTreeSet<Vec<String>> = all_states(&sim)
+        .into_iter()
+        .map(|files| files.into_keys().collect())
+        .collect();
     assert_eq!(found.len(), 6, "{found:?}");
     assert!(!found.contains(&vec!["b".to_owned(), "log/0".to_owned()]));
     assert!(found.contains(&vec!["log/0".to_owned(), "log/c".to_owned()]));
@@ -166,7 +208,10 @@ fn a_synced_rename_out_of_another_folder_takes_its_creation_along() {
     sim.rename("tmp", "log/1").unwrap();
     sim.open("later", Open::Create).unwrap();
     sim.sync_dir("log").unwrap();
-    assert_eq!(names(&sim.crash(sim.ops_len(), &mut |_| false)), ["log/0", "log/1"]);
+    assert_eq!(
+        names(&sim.crash(sim.ops_len(), &mut |_| false)),
+        ["log/0", "log/1"]
+    );
 }
 
 #[test]
@@ -203,7 +248,10 @@ fn a_failed_sync_drops_what_it_covered_and_the_next_one_lies() {
         file.write_at(&[b"old"], 0).unwrap();
         file.sync().unwrap();
         file.write_at(&[b" new"], 3).unwrap();
-        sim.set_fault(Some(Fault { sync: how, ..Fault::once(&[Call::Sync], 0) }));
+        sim.set_fault(Some(Fault {
+            sync: how,
+            ..Fault::once(&[Call::Sync], 0)
+        }));
         assert_eq!(file.sync().unwrap_err().raw_os_error(), Some(5));
         file.sync().unwrap();
         assert_eq!(sim.files()["f"], cached, "{how:?}");
@@ -218,10 +266,18 @@ fn a_fault_hits_the_calls_it_names_once_or_for_ever() {
     sim.set_fault(Some(Fault::once(&[Call::Write], 1)));
     let once = [0, 1, 2].map(|_| (file.len().is_ok(), file.write_at(&[b"x"], 0).is_ok()));
     assert_eq!(once, [(true, true), (true, false), (true, true)]);
-    sim.set_fault(Some(Fault { error: || ErrorKind::ReadOnlyFilesystem.into(), ..Fault::from(&[], 1) }));
+    sim.set_fault(Some(Fault {
+        error: || ErrorKind::ReadOnlyFilesystem.into(),
+        ..Fault::from(&[], 1)
+    }));
     file.len().unwrap();
-    assert_eq!(file.len().unwrap_err().kind(), ErrorKind::ReadOnlyFilesystem);
-    assert!(sim.open("f", Open::Read).is_err() && sim.list("").is_err() && sim.sync_dir("").is_err());
+    assert_eq!(
+        file.len().unwrap_err().kind(),
+        ErrorKind::ReadOnlyFilesystem
+    );
+    assert!(
+        sim.open("f", Open::Read).is_err() && sim.list("").is_err() && sim.sync_dir("").is_err()
+    );
     assert_eq!(sim.fault_hits(), 4);
     sim.set_fault(None);
     file.len().unwrap();
@@ -231,7 +287,10 @@ fn a_fault_hits_the_calls_it_names_once_or_for_ever() {
 fn a_failed_write_leaves_nothing_or_half() {
     for (how, left) in [(WriteFails::Nothing, &b""[..]), (WriteFails::Half, b"ab")] {
         let (sim, file) = with_file();
-        sim.set_fault(Some(Fault { write: how, ..Fault::once(&[Call::Write], 0) }));
+        sim.set_fault(Some(Fault {
+            write: how,
+            ..Fault::once(&[Call::Write], 0)
+        }));
         file.write_at(&[b"a", b"bcd"], 0).unwrap_err();
         assert_eq!(sim.files()["f"], left);
     }
@@ -242,12 +301,18 @@ fn a_full_disk_refuses_growth_only() {
     let (sim, file) = with_file();
     sim.set_space(Some(6));
     file.write_at(&[b"1234"], 0).unwrap();
-    assert_eq!(file.write_at(&[b"abcd"], 3).unwrap_err().kind(), ErrorKind::StorageFull);
+    assert_eq!(
+        file.write_at(&[b"abcd"], 3).unwrap_err().kind(),
+        ErrorKind::StorageFull
+    );
     assert_eq!(sim.files()["f"], b"123abc");
     file.write_at(&[b"123456"], 0).unwrap();
     assert_eq!(file.set_len(7).unwrap_err().kind(), ErrorKind::StorageFull);
     let other = sim.open("g", Open::Create).unwrap();
-    assert_eq!(other.write_at(&[b"x"], 0).unwrap_err().kind(), ErrorKind::StorageFull);
+    assert_eq!(
+        other.write_at(&[b"x"], 0).unwrap_err().kind(),
+        ErrorKind::StorageFull
+    );
     sim.remove("f").unwrap();
     other.write_at(&[b"123456"], 0).unwrap();
 }
@@ -255,14 +320,20 @@ fn a_full_disk_refuses_growth_only() {
 #[test]
 fn damage_changes_the_medium_at_once() {
     let content: Vec<u8> = [[1; SECTOR], [2; SECTOR], [3; SECTOR]].concat();
-    let sim = Sim::from_files(BTreeMap::from([("f".to_owned(), content), ("g".to_owned(), vec![9; 700])]));
+    let sim = Sim::from_files(BTreeMap::from([
+        ("f".to_owned(), content),
+        ("g".to_owned(), vec![9; 700]),
+    ]));
     sim.flip("f", 8);
     assert_eq!(crashed(&sim, LOSE)[..3], [1, 0, 1]);
     sim.zero_sector("f", 0);
     sim.copy_sector(("g", 1), ("f", 2));
     let found = crashed(&sim, LOSE);
     assert_eq!(found[..SECTOR], [0; SECTOR]);
-    assert_eq!(found[2 * SECTOR..], [&[9; 188][..], &[3; SECTOR - 188]].concat());
+    assert_eq!(
+        found[2 * SECTOR..],
+        [&[9; 188][..], &[3; SECTOR - 188]].concat()
+    );
     sim.truncate("f", 5);
     assert_eq!(crashed(&sim, LOSE), [0; 5]);
     sim.lose("f");
@@ -278,7 +349,10 @@ fn an_unreadable_range_fails_the_reads_that_touch_it() {
     assert_eq!(file.bytes(0, 10).unwrap().len(), 10);
     assert_eq!(file.bytes(20, 80).unwrap().len(), 80);
     assert_eq!(file.bytes(19, 1).unwrap_err().raw_os_error(), Some(5));
-    assert_eq!(file.read_at(&mut [0; 50], 0).unwrap_err().raw_os_error(), Some(5));
+    assert_eq!(
+        file.read_at(&mut [0; 50], 0).unwrap_err().raw_os_error(),
+        Some(5)
+    );
 }
 
 #[test]
@@ -299,7 +373,10 @@ fn notes_lie_between_changes() {
 fn the_lock_excludes_until_dropped_and_does_not_outlive_a_crash() {
     let sim = Sim::new();
     let held = sim.lock("LOCK", "me").unwrap();
-    assert_eq!(sim.lock("LOCK", "you").map(drop).unwrap_err().kind(), ErrorKind::WouldBlock);
+    assert_eq!(
+        sim.lock("LOCK", "you").map(drop).unwrap_err().kind(),
+        ErrorKind::WouldBlock
+    );
     sim.killed(1).lock("LOCK", "you").map(drop).unwrap();
     drop(held);
     sim.lock("LOCK", "you").map(drop).unwrap();
@@ -314,15 +391,35 @@ fn calls_refuse_what_a_real_disk_refuses() {
     assert_eq!(kind("log/g", Open::Create), ErrorKind::NotFound);
     assert_eq!(kind("f", Open::Create), ErrorKind::AlreadyExists);
     assert_eq!(kind("../f", Open::Read), ErrorKind::InvalidInput);
-    assert_eq!(sim.rename("g", "h").unwrap_err().kind(), ErrorKind::NotFound);
+    assert_eq!(
+        sim.rename("g", "h").unwrap_err().kind(),
+        ErrorKind::NotFound
+    );
     assert_eq!(sim.remove("g").unwrap_err().kind(), ErrorKind::NotFound);
     assert_eq!(sim.list("log").unwrap_err().kind(), ErrorKind::NotFound);
-    assert_eq!(sim.create_folder("f").unwrap_err().kind(), ErrorKind::NotADirectory);
-    sim.open("f", Open::Read).unwrap().write_at(&[b"x"], 0).unwrap_err();
+    assert_eq!(
+        sim.create_folder("f").unwrap_err().kind(),
+        ErrorKind::NotADirectory
+    );
+    sim.open("f", Open::Read)
+        .unwrap()
+        .write_at(&[b"x"], 0)
+        .unwrap_err();
     file.write_at(&[b"12"], 0).unwrap();
     sim.create_folder("log").unwrap();
-    let found: Vec<_> = sim.list("").unwrap().into_iter().map(|found| (found.name, found.kind, found.len)).collect();
-    assert_eq!(found, [("f".to_owned(), Kind::File, 2), ("log".to_owned(), Kind::Folder, 0)]);
+    let found: Vec<_> = sim
+        .list("")
+        .unwrap()
+        .into_iter()
+        .map(|found| (found.name, found.kind, found.len))
+        .collect();
+    assert_eq!(
+        found,
+        [
+            ("f".to_owned(), Kind::File, 2),
+            ("log".to_owned(), Kind::Folder, 0)
+        ]
+    );
 }
 
 #[test]
@@ -331,9 +428,17 @@ fn samples_hold_the_extremes_and_repeat_with_their_seed() {
     file.write_at(&[&[1; 40 * SECTOR]], 0).unwrap();
     let point = sim.crash_point(sim.ops_len());
     assert_eq!(point.pending_len(), 41);
-    let run = |seed| point.states(10, 50, seed).map(|state| state.files()["f"].clone()).collect::<Vec<_>>();
+    let run = |seed| {
+        point
+            .states(10, 50, seed)
+            .map(|state| state.files()["f"].clone())
+            .collect::<Vec<_>>()
+    };
     let found = run(1);
-    assert_eq!((found.len(), found[0].len(), &found[1]), (54, 0, &vec![1; 40 * SECTOR]));
+    assert_eq!(
+        (found.len(), found[0].len(), &found[1]),
+        (54, 0, &vec![1; 40 * SECTOR])
+    );
     assert_eq!(found[3], vec![0; 40 * SECTOR]);
     assert!(found.iter().collect::<BTreeSet<_>>().len() > 25);
     assert!(run(1) == found && run(2) != found);

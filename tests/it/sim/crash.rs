@@ -32,20 +32,30 @@ impl Image {
 
     /// Every file that has a name.
     pub(super) fn files(&self) -> BTreeMap<String, Vec<u8>> {
-        self.names.iter().map(|(name, inode)| (name.clone(), self.inodes[*inode].to_vec())).collect()
+        self.names
+            .iter()
+            .map(|(name, inode)| (name.clone(), self.inodes[*inode].to_vec()))
+            .collect()
     }
 
     /// What a reader sees after this change.
     pub(super) fn apply(&mut self, op: &Op) {
         match op {
             Op::Create { inode, .. } => {
-                self.inodes.resize((inode + 1).max(self.inodes.len()), Arc::default());
+                self.inodes
+                    .resize((inode + 1).max(self.inodes.len()), Arc::default());
                 self.apply_name(op);
             }
-            Op::Write { inode, offset, bytes } => overwrite(Arc::make_mut(&mut self.inodes[*inode]), *offset, bytes),
+            Op::Write {
+                inode,
+                offset,
+                bytes,
+            } => overwrite(Arc::make_mut(&mut self.inodes[*inode]), *offset, bytes),
             Op::SetLen { inode, len } => Arc::make_mut(&mut self.inodes[*inode]).resize(*len, 0),
             Op::Became { inode, content } => self.inodes[*inode] = Arc::new(content.to_vec()),
-            Op::Rename { .. } | Op::Remove { .. } | Op::Lost { .. } | Op::CreateFolder { .. } => self.apply_name(op),
+            Op::Rename { .. } | Op::Remove { .. } | Op::Lost { .. } | Op::CreateFolder { .. } => {
+                self.apply_name(op)
+            }
             Op::Sync { .. } | Op::SyncFailed { .. } | Op::SyncDir { .. } => {}
         }
     }
@@ -91,9 +101,19 @@ fn overwrite(content: &mut Vec<u8>, offset: usize, bytes: &[u8]) {
 /// Something that a power cut may or may not take. `op` is the index of the change it came from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Pending {
-    Sector { op: usize, inode: usize, sector: usize },
-    Length { op: usize, inode: usize, len: usize },
-    Name { op: usize },
+    Sector {
+        op: usize,
+        inode: usize,
+        sector: usize,
+    },
+    Length {
+        op: usize,
+        inode: usize,
+        len: usize,
+    },
+    Name {
+        op: usize,
+    },
 }
 
 /// What a [`Pending`] does when it is kept.
@@ -118,8 +138,14 @@ impl CrashPoint {
     /// The point right after these changes to a disk that held `base`.
     pub(super) fn after(base: &Image, ops: &[Op]) -> Self {
         let lens = base.inodes.iter().map(|content| content.len()).collect();
-        let mut point = Self { image: base.clone(), pending: Vec::new(), lens };
-        ops.iter().enumerate().for_each(|(at, op)| point.step(at, op));
+        let mut point = Self {
+            image: base.clone(),
+            pending: Vec::new(),
+            lens,
+        };
+        ops.iter()
+            .enumerate()
+            .for_each(|(at, op)| point.step(at, op));
         point
     }
 
@@ -145,7 +171,12 @@ impl CrashPoint {
 
     /// The disks that a power cut here may leave: all of them when no more than `exhaustive_max` things are
     /// undecided (at most 30), otherwise the extremes and `samples` random ones.
-    pub(crate) fn states(&self, exhaustive_max: usize, samples: usize, seed: u64) -> impl Iterator<Item = Sim> {
+    pub(crate) fn states(
+        &self,
+        exhaustive_max: usize,
+        samples: usize,
+        seed: u64,
+    ) -> impl Iterator<Item = Sim> {
         let count = self.pending.len();
         let exhaustive = count <= exhaustive_max.min(30);
         let total = if exhaustive { 1 << count } else { 4 + samples };
@@ -170,24 +201,38 @@ impl CrashPoint {
     fn step(&mut self, at: usize, op: &Op) {
         match op {
             Op::Create { inode, .. } => {
-                self.image.inodes.resize((inode + 1).max(self.image.inodes.len()), Arc::default());
+                self.image
+                    .inodes
+                    .resize((inode + 1).max(self.image.inodes.len()), Arc::default());
                 self.lens.resize((inode + 1).max(self.lens.len()), 0);
-                self.pending.push((Pending::Name { op: at }, Effect::Name(op.clone())));
+                self.pending
+                    .push((Pending::Name { op: at }, Effect::Name(op.clone())));
             }
             Op::Rename { .. } | Op::Remove { .. } | Op::CreateFolder { .. } => {
-                self.pending.push((Pending::Name { op: at }, Effect::Name(op.clone())));
+                self.pending
+                    .push((Pending::Name { op: at }, Effect::Name(op.clone())));
             }
-            Op::Write { inode, offset, bytes } => self.write(at, *inode, *offset, bytes),
+            Op::Write {
+                inode,
+                offset,
+                bytes,
+            } => self.write(at, *inode, *offset, bytes),
             Op::SetLen { inode, len } => self.length(at, *inode, *len),
             Op::Sync { inode } => self.keep(|what, _| of_inode(what) == Some(*inode)),
-            Op::SyncFailed { how: SyncFails::Kept, .. } => {}
+            Op::SyncFailed {
+                how: SyncFails::Kept,
+                ..
+            } => {}
             // The data is gone for good. Lengths are kept by the file system's journal, which did not fail.
             Op::SyncFailed { inode, .. } => {
-                self.pending.retain(|(what, _)| !matches!(what, Pending::Sector { inode: of, .. } if of == inode));
+                self.pending.retain(
+                    |(what, _)| !matches!(what, Pending::Sector { inode: of, .. } if of == inode),
+                );
             }
             Op::SyncDir { folder } => self.sync_dir(folder),
             Op::Became { inode, content } => {
-                self.pending.retain(|(what, _)| of_inode(what) != Some(*inode));
+                self.pending
+                    .retain(|(what, _)| of_inode(what) != Some(*inode));
                 self.lens[*inode] = content.len();
                 self.image.apply(op);
             }
@@ -208,15 +253,26 @@ impl CrashPoint {
             let sector = from / SECTOR;
             let to = ((sector + 1) * SECTOR).min(end);
             let piece = bytes.slice(from - offset..to - offset);
-            let effect = Effect::Data { offset: from, bytes: piece };
-            self.pending.push((Pending::Sector { op: at, inode, sector }, effect));
+            let effect = Effect::Data {
+                offset: from,
+                bytes: piece,
+            };
+            self.pending.push((
+                Pending::Sector {
+                    op: at,
+                    inode,
+                    sector,
+                },
+                effect,
+            ));
             from = to;
         }
     }
 
     fn length(&mut self, op: usize, inode: usize, len: usize) {
         self.lens[inode] = len;
-        self.pending.push((Pending::Length { op, inode, len }, Effect::Length));
+        self.pending
+            .push((Pending::Length { op, inode, len }, Effect::Length));
     }
 
     fn sync_dir(&mut self, folder: &str) {
@@ -236,7 +292,9 @@ impl CrashPoint {
     /// Makes durable what `select` selects.
     fn keep(&mut self, select: impl Fn(&Pending, &Effect) -> bool) {
         let all = std::mem::take(&mut self.pending);
-        let (kept, rest) = all.into_iter().partition(|(what, effect)| select(what, effect));
+        let (kept, rest) = all
+            .into_iter()
+            .partition(|(what, effect)| select(what, effect));
         self.pending = rest;
         settle(&mut self.image, &kept, &mut |_| true);
     }
@@ -250,7 +308,11 @@ fn of_inode(what: &Pending) -> Option<usize> {
 }
 
 fn op_of_name(what: &Pending) -> Option<usize> {
-    if let Pending::Name { op } = what { Some(*op) } else { None }
+    if let Pending::Name { op } = what {
+        Some(*op)
+    } else {
+        None
+    }
 }
 
 /// The folders whose names an effect changes.
@@ -264,7 +326,11 @@ fn touched(effect: &Effect) -> Vec<&str> {
 }
 
 /// Writes to the medium what `choose` keeps.
-fn settle(image: &mut Image, pending: &[(Pending, Effect)], choose: &mut dyn FnMut(Pending) -> bool) {
+fn settle(
+    image: &mut Image,
+    pending: &[(Pending, Effect)],
+    choose: &mut dyn FnMut(Pending) -> bool,
+) {
     let mut lost_sectors = BTreeSet::new();
     let mut lost_lengths = BTreeSet::new();
     let mut lost_folders = BTreeSet::new();
@@ -273,17 +339,29 @@ fn settle(image: &mut Image, pending: &[(Pending, Effect)], choose: &mut dyn FnM
     for (what, effect) in pending {
         let kept = choose(*what);
         let file = of_inode(what).map(|inode| {
-            files.entry(inode).or_insert_with(|| (image.inodes[inode].to_vec(), image.inodes[inode].len()))
+            files
+                .entry(inode)
+                .or_insert_with(|| (image.inodes[inode].to_vec(), image.inodes[inode].len()))
         });
         match (what, effect, file) {
-            (Pending::Sector { inode, sector, .. }, Effect::Data { offset, bytes }, Some((content, _))) => {
+            (
+                Pending::Sector { inode, sector, .. },
+                Effect::Data { offset, bytes },
+                Some((content, _)),
+            ) => {
                 if !kept || lost_sectors.contains(&(*inode, *sector)) {
                     lost_sectors.insert((*inode, *sector));
                 } else {
                     overwrite(content, *offset, bytes);
                 }
             }
-            (Pending::Length { inode, len: new, .. }, _, Some((content, len))) => {
+            (
+                Pending::Length {
+                    inode, len: new, ..
+                },
+                _,
+                Some((content, len)),
+            ) => {
                 if !kept || lost_lengths.contains(inode) {
                     lost_lengths.insert(*inode);
                 } else {
@@ -317,7 +395,9 @@ pub(crate) struct Random(u64);
 impl Random {
     pub(crate) fn new(seed: u64) -> Self {
         // Neighbouring seeds must not give alike sequences (this is the first step of splitmix64), nor may 0 come out.
-        let mixed = seed.wrapping_add(0x9E37_79B9_7F4A_7C15).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        let mixed = seed
+            .wrapping_add(0x9E37_79B9_7F4A_7C15)
+            .wrapping_mul(0xBF58_476D_1CE4_E5B9);
         Self((mixed ^ mixed >> 31).max(1))
     }
 

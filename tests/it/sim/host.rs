@@ -15,7 +15,10 @@ impl SimHost {
     /// A host whose clock shows `now_ms` and whose first unique number is `first`. Hosts of one test that stand
     /// for runs after each other need different ones: no run may return what an earlier one did.
     pub(crate) fn new(now_ms: i64, first: u64) -> Self {
-        Self { now_ms: AtomicI64::new(now_ms), unique: AtomicU64::new(first) }
+        Self {
+            now_ms: AtomicI64::new(now_ms),
+            unique: AtomicU64::new(first),
+        }
     }
 
     /// Sets the clock, forwards or backwards.
