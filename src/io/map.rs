@@ -9,7 +9,9 @@
 //! is not the mapping but the length check below.
 //!
 //! *The length is remembered.* A file of ours shrinks only through [`Map::set_len`], so a length once seen is a
-//! bound that stays good, and the system is asked again only for a range beyond it.
+//! bound that stays good, and the system is asked again only for a range beyond it. A process that follows a store
+//! it does not write sees the writer's cuts late: it is safe because a writer cuts only space that no record lies
+//! in (see `File::set_len`), and a reader asks only for records.
 //!
 //! `MmapOptions::map_if_safe` is not tried: it accepts a sealed memfd or a file under fs-verity, which the files of
 //! a volume never are, maps no further than the present end, and would cost two system calls to hear "no".
