@@ -27,12 +27,16 @@ use super::map::Map;
 use super::{File, Host, Kind, Listed, Open, Storage};
 
 /// How any folder is opened.
-const FOLDER: OFlags =
-    OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
+const FOLDER: OFlags = OFlags::RDONLY
+    .union(OFlags::DIRECTORY)
+    .union(OFlags::NOFOLLOW)
+    .union(OFlags::CLOEXEC);
 /// What every file is opened with. `NONBLOCK` means nothing to a regular file; a fifo planted under one of our
 /// names would otherwise hang the open instead of being refused.
-const FILE: OFlags =
-    OFlags::NOFOLLOW.union(OFlags::CLOEXEC).union(OFlags::NOCTTY).union(OFlags::NONBLOCK);
+const FILE: OFlags = OFlags::NOFOLLOW
+    .union(OFlags::CLOEXEC)
+    .union(OFlags::NOCTTY)
+    .union(OFlags::NONBLOCK);
 /// Mode of a new folder.
 const PRIVATE_FOLDER: Mode = Mode::RWXU;
 /// Mode of a new file.
@@ -79,7 +83,10 @@ impl Directory {
         if create {
             create_durably(&path)?;
         }
-        let fd = above_stdio(rustix::fs::openat(CWD, &path, FOLDER, Mode::empty())?, LOWEST_FD)?;
+        let fd = above_stdio(
+            rustix::fs::openat(CWD, &path, FOLDER, Mode::empty())?,
+            LOWEST_FD,
+        )?;
         if Mode::from_raw_mode(rustix::fs::fstat(&fd)?.st_mode).contains(Mode::WOTH) {
             return Err(io::Error::new(
                 ErrorKind::PermissionDenied,
@@ -91,8 +98,15 @@ impl Directory {
 
     /// Opens a folder of the volume (`""` is the volume itself).
     fn folder(&self, folder: &str) -> io::Result<OwnedFd> {
-        let name = if folder.is_empty() { "." } else { checked(folder)? };
-        Ok(above_stdio(rustix::fs::openat(&self.fd, name, FOLDER, Mode::empty())?, LOWEST_FD)?)
+        let name = if folder.is_empty() {
+            "."
+        } else {
+            checked(folder)?
+        };
+        Ok(above_stdio(
+            rustix::fs::openat(&self.fd, name, FOLDER, Mode::empty())?,
+            LOWEST_FD,
+        )?)
     }
 
     /// Splits a name, and opens the folder that it is in.
@@ -134,7 +148,10 @@ impl Storage for Directory {
             Open::Write => OFlags::RDWR,
             Open::Create => OFlags::RDWR | OFlags::CREATE | OFlags::EXCL,
         };
-        Ok(Arc::new(RealFile { file: self.regular(name, flags)?, map: Map::default() }))
+        Ok(Arc::new(RealFile {
+            file: self.regular(name, flags)?,
+            map: Map::default(),
+        }))
     }
 
     fn list(&self, folder: &str) -> io::Result<Vec<Listed>> {
@@ -165,7 +182,12 @@ impl Storage for Directory {
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
         let (from_folder, from_leaf) = self.locate(from)?;
         let (to_folder, to_leaf) = self.locate(to)?;
-        Ok(rustix::fs::renameat(from_folder, from_leaf, to_folder, to_leaf)?)
+        Ok(rustix::fs::renameat(
+            from_folder,
+            from_leaf,
+            to_folder,
+            to_leaf,
+        )?)
     }
 
     fn remove(&self, name: &str) -> io::Result<()> {
@@ -229,7 +251,8 @@ impl File for RealFile {
     }
 
     fn set_len(&self, len: u64) -> io::Result<()> {
-        self.map.set_len(len, || Ok(rustix::fs::ftruncate(&self.file, len)?))
+        self.map
+            .set_len(len, || Ok(rustix::fs::ftruncate(&self.file, len)?))
     }
 
     fn expect_len(&self, len: u64) {
@@ -253,7 +276,8 @@ pub struct System;
 
 impl Host for System {
     fn now_ms(&self) -> i64 {
-        let whole_ms = |span: std::time::Duration| i64::try_from(span.as_millis()).unwrap_or(i64::MAX);
+        let whole_ms =
+            |span: std::time::Duration| i64::try_from(span.as_millis()).unwrap_or(i64::MAX);
         match SystemTime::now().duration_since(UNIX_EPOCH) {
             Ok(since) => whole_ms(since),
             Err(before) => -whole_ms(before.duration()),
@@ -263,30 +287,48 @@ impl Host for System {
     fn unique(&self) -> [u8; 16] {
         let mut id = [0; 16];
         // Up to 256 bytes come whole or not at all.
-        let read = retry_on_intr(|| rustix::rand::getrandom(&mut id[..], rustix::rand::GetRandomFlags::empty()));
-        if read.is_ok_and(|read| read == id.len()) { id } else { unique_without_randomness() }
+        let read = retry_on_intr(|| {
+            rustix::rand::getrandom(&mut id[..], rustix::rand::GetRandomFlags::empty())
+        });
+        if read.is_ok_and(|read| read == id.len()) {
+            id
+        } else {
+            unique_without_randomness()
+        }
     }
 
     fn identity(&self) -> String {
-        format!("{}@{}", std::process::id(), rustix::system::uname().nodename().to_string_lossy())
+        format!(
+            "{}@{}",
+            std::process::id(),
+            rustix::system::uname().nodename().to_string_lossy()
+        )
     }
 }
 
 /// Sixteen bytes never returned before, where the kernel gives no random ones (before 3.17, or filtered away).
 fn unique_without_randomness() -> [u8; 16] {
     static CALLS: AtomicU64 = AtomicU64::new(0);
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let since = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
     let call = CALLS.fetch_add(1, Ordering::Relaxed);
-    let digest = blake3::hash(format!("{}/{}/{call}", System.identity(), since.as_nanos()).as_bytes());
+    let digest =
+        blake3::hash(format!("{}/{}/{call}", System.identity(), since.as_nanos()).as_bytes());
     let mut id = [0; 16];
-    id.iter_mut().zip(digest.as_bytes()).for_each(|(to, from)| *to = *from);
+    id.iter_mut()
+        .zip(digest.as_bytes())
+        .for_each(|(to, from)| *to = *from);
     id
 }
 
 /// A name of one level, as this crate makes them.
 fn checked(name: &str) -> io::Result<&str> {
     if matches!(name, "" | "." | "..") || name.contains(['/', '\0']) {
-        return Err(io::Error::new(ErrorKind::InvalidInput, format!("not a name of a volume: {name:?}")));
+        return Err(io::Error::new(
+            ErrorKind::InvalidInput,
+            format!("not a name of a volume: {name:?}"),
+        ));
     }
     Ok(name)
 }
@@ -310,7 +352,12 @@ fn create_durably(path: &Path) -> io::Result<()> {
     };
     // Also when the directory was there: whoever made it may have died before this line. Following links is right
     // here, as it is for every level above the volume.
-    match rustix::fs::openat(CWD, above, FOLDER.difference(OFlags::NOFOLLOW), Mode::empty()) {
+    match rustix::fs::openat(
+        CWD,
+        above,
+        FOLDER.difference(OFlags::NOFOLLOW),
+        Mode::empty(),
+    ) {
         Err(Errno::ACCESS) if !made => Ok(()), // made by an administrator, above what we may read
         other => Ok(rustix::fs::fsync(other?)?),
     }
@@ -318,7 +365,11 @@ fn create_durably(path: &Path) -> io::Result<()> {
 
 /// Moves a descriptor to `lowest` or above.
 fn above_stdio(fd: OwnedFd, lowest: RawFd) -> Result<OwnedFd, Errno> {
-    if fd.as_raw_fd() < lowest { rustix::io::fcntl_dupfd_cloexec(&fd, lowest) } else { Ok(fd) }
+    if fd.as_raw_fd() < lowest {
+        rustix::io::fcntl_dupfd_cloexec(&fd, lowest)
+    } else {
+        Ok(fd)
+    }
 }
 
 /// What [`Storage::list`] says of one name.
@@ -328,8 +379,16 @@ fn listed(name: &str, stat: &Stat) -> Listed {
         FileType::Directory => Kind::Folder,
         _ => Kind::Other,
     };
-    let len = if kind == Kind::File { u64::try_from(stat.st_size).unwrap_or(0) } else { 0 };
-    Listed { name: name.to_owned(), kind, len }
+    let len = if kind == Kind::File {
+        u64::try_from(stat.st_size).unwrap_or(0)
+    } else {
+        0
+    };
+    Listed {
+        name: name.to_owned(),
+        kind,
+        len,
+    }
 }
 
 /// `offset` plus `by`, refusing what no file can hold.
@@ -340,7 +399,11 @@ fn advanced(offset: u64, by: usize) -> io::Result<u64> {
 
 /// Writes all parts: one call, unless the system takes less at a time.
 fn write_all(file: &fs::File, parts: &[&[u8]], mut offset: u64) -> io::Result<()> {
-    let mut slices: Vec<IoSlice<'_>> = parts.iter().filter(|part| !part.is_empty()).map(|part| IoSlice::new(part)).collect();
+    let mut slices: Vec<IoSlice<'_>> = parts
+        .iter()
+        .filter(|part| !part.is_empty())
+        .map(|part| IoSlice::new(part))
+        .collect();
     let mut rest = slices.as_mut_slice();
     while !rest.is_empty() {
         let batch = rest.get(..PARTS_MAX).unwrap_or(rest);

@@ -9,7 +9,9 @@
 //! is not the mapping but the length check below.
 //!
 //! *The length is remembered.* A file of ours shrinks only through [`Map::set_len`], so a length once seen is a
-//! bound that stays good, and the system is asked again only for a range beyond it.
+//! bound that stays good, and the system is asked again only for a range beyond it. A process that follows a store
+//! it does not write sees the writer's cuts late: it is safe because a writer cuts only space that no record lies
+//! in (see `File::set_len`), and a reader asks only for records.
 //!
 //! `MmapOptions::map_if_safe` is not tried: it accepts a sealed memfd or a file under fs-verity, which the files of
 //! a volume never are, maps no further than the present end, and would cost two system calls to hear "no".
@@ -56,7 +58,10 @@ impl Map {
     /// # Errors
     /// `UnexpectedEof` when the range leaves the file, or why it cannot be mapped.
     pub(super) fn bytes(&self, file: &File, offset: u64, len: usize) -> io::Result<Bytes> {
-        let Some(end) = u64::try_from(len).ok().and_then(|len| offset.checked_add(len)) else {
+        let Some(end) = u64::try_from(len)
+            .ok()
+            .and_then(|len| offset.checked_add(len))
+        else {
             return Err(beyond_end(offset, len));
         };
         if let Some(found) = self.state.read().cut(offset, end) {
@@ -64,14 +69,20 @@ impl Map {
         }
         let mut state = self.state.write();
         state.reach(file, end)?;
-        state.cut(offset, end).ok_or_else(|| beyond_end(offset, len))
+        state
+            .cut(offset, end)
+            .ok_or_else(|| beyond_end(offset, len))
     }
 
     /// Changes the file's length through `change`, having first forgotten a known length that it may undo.
     ///
     /// # Errors
     /// What `change` returns.
-    pub(super) fn set_len(&self, len: u64, change: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
+    pub(super) fn set_len(
+        &self,
+        len: u64,
+        change: impl FnOnce() -> io::Result<()>,
+    ) -> io::Result<()> {
         // The lock is held across the change: a reader that came between would learn the old length again.
         let mut state = self.state.write();
         state.known_len = state.known_len.min(len);
@@ -106,7 +117,10 @@ impl State {
 
 /// The refusal of a range that is not in the file.
 fn beyond_end(offset: u64, len: usize) -> io::Error {
-    io::Error::new(io::ErrorKind::UnexpectedEof, format!("{len} bytes at {offset} are not in the file"))
+    io::Error::new(
+        io::ErrorKind::UnexpectedEof,
+        format!("{len} bytes at {offset} are not in the file"),
+    )
 }
 
 /// Maps the first `len` bytes of `file`, be they there yet or not. `len` is not 0.
@@ -121,7 +135,10 @@ struct Mapping {
     raw: MmapRaw,
 }
 
-#[allow(unsafe_code, reason = "the one place where file pages become a slice: messages are served without a copy")]
+#[allow(
+    unsafe_code,
+    reason = "the one place where file pages become a slice: messages are served without a copy"
+)]
 impl AsRef<[u8]> for Mapping {
     /// Called once, by `Bytes::from_owner`, which keeps the address and the length and reads nothing.
     fn as_ref(&self) -> &[u8] {
@@ -181,7 +198,10 @@ mod tests {
             file.write_all_at(b"more", at).unwrap();
             let more = map.bytes(&file, at, 4).unwrap();
             assert_eq!(&more[..], b"more");
-            assert_eq!(address(&more), address(&first) + usize::try_from(at).unwrap());
+            assert_eq!(
+                address(&more),
+                address(&first) + usize::try_from(at).unwrap()
+            );
         }
         assert_eq!(&first[..], b"first");
     }
@@ -193,7 +213,10 @@ mod tests {
         file.write_all_at(b"new", 1 << 20).unwrap();
         let new = map.bytes(&file, 1 << 20, 3).unwrap();
         let again = map.bytes(&file, 0, 3).unwrap();
-        assert_eq!((&old[..], &new[..], &again[..]), (&b"old"[..], &b"new"[..], &b"old"[..]));
+        assert_eq!(
+            (&old[..], &new[..], &again[..]),
+            (&b"old"[..], &b"new"[..], &b"old"[..])
+        );
         assert_eq!(address(&new), address(&again) + (1 << 20));
         drop(map);
         assert_eq!(&old[..], b"old");
@@ -204,19 +227,32 @@ mod tests {
         let (file, map) = (file_of(b"12345"), Map::default());
         map.expect_len(1 << 20);
         map.bytes(&file, 0, 5).unwrap();
-        for (offset, len) in [(0, 6), (5, 1), (4, 2), (4096, 1), (u64::MAX, 1), (1, usize::MAX)] {
+        for (offset, len) in [
+            (0, 6),
+            (5, 1),
+            (4, 2),
+            (4096, 1),
+            (u64::MAX, 1),
+            (1, usize::MAX),
+        ] {
             let error = map.bytes(&file, offset, len).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::UnexpectedEof, "{len} at {offset}");
         }
         assert!(map.bytes(&file, 5, 0).unwrap().is_empty());
-        assert_eq!(map.bytes(&file, 6, 0).unwrap_err().kind(), ErrorKind::UnexpectedEof);
+        assert_eq!(
+            map.bytes(&file, 6, 0).unwrap_err().kind(),
+            ErrorKind::UnexpectedEof
+        );
     }
 
     #[test]
     fn an_empty_file_has_the_empty_range_only() {
         let (file, map) = (file_of(b""), Map::default());
         assert!(map.bytes(&file, 0, 0).unwrap().is_empty());
-        assert_eq!(map.bytes(&file, 0, 1).unwrap_err().kind(), ErrorKind::UnexpectedEof);
+        assert_eq!(
+            map.bytes(&file, 0, 1).unwrap_err().kind(),
+            ErrorKind::UnexpectedEof
+        );
     }
 
     #[test]
@@ -224,7 +260,10 @@ mod tests {
         let (file, map) = (file_of(&[7; 10_000]), Map::default());
         map.bytes(&file, 9_999, 1).unwrap();
         map.set_len(100, || file.set_len(100)).unwrap();
-        assert_eq!(map.bytes(&file, 9_999, 1).unwrap_err().kind(), ErrorKind::UnexpectedEof);
+        assert_eq!(
+            map.bytes(&file, 9_999, 1).unwrap_err().kind(),
+            ErrorKind::UnexpectedEof
+        );
         assert_eq!(map.bytes(&file, 99, 1).unwrap()[..], [7]);
         map.set_len(200, || file.set_len(200)).unwrap();
         assert_eq!(map.bytes(&file, 99, 2).unwrap()[..], [7, 0]);

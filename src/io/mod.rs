@@ -143,7 +143,8 @@ pub trait File: fmt::Debug + Send + Sync + 'static {
     }
 
     /// Cuts or extends (with zeroes) the file to `len` bytes. Nothing that [`File::bytes`] handed out and is
-    /// still held may be cut away: reading it would end the process.
+    /// still held may be cut away, here or in another process that reads the same file: reading it would end
+    /// that process.
     ///
     /// # Errors
     /// What the system says.

@@ -1,1 +1,16 @@
 //! The integration tests: one binary.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test that meets the unexpected stops"
+)]
+
+#[allow(
+    dead_code,
+    reason = "a simulator offers more than any one state of the tests uses"
+)]
+mod sim;
+mod sim_tests;
+mod tidy;

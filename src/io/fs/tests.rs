@@ -35,8 +35,16 @@ fn new_names_are_private_to_their_owner() {
 fn a_directory_is_created_only_when_asked_and_only_its_last_level() {
     let above = tempfile::tempdir().unwrap();
     let path = above.path().join("mail");
-    assert_eq!(Directory::create_or_open(&path, false).unwrap_err().kind(), ErrorKind::NotFound);
-    assert_eq!(Directory::create_or_open(&path.join("deep"), true).unwrap_err().kind(), ErrorKind::NotFound);
+    assert_eq!(
+        Directory::create_or_open(&path, false).unwrap_err().kind(),
+        ErrorKind::NotFound
+    );
+    assert_eq!(
+        Directory::create_or_open(&path.join("deep"), true)
+            .unwrap_err()
+            .kind(),
+        ErrorKind::NotFound
+    );
     Directory::create_or_open(&path, true).unwrap();
     Directory::create_or_open(&path, true).unwrap();
     let volume = Directory::create_or_open(&path, false).unwrap();
@@ -53,7 +61,12 @@ fn a_directory_that_is_a_file_or_a_link_is_refused() {
     for wrong in [&file, &link, &with_slash] {
         for create in [false, true] {
             let error = Directory::create_or_open(wrong, create).unwrap_err();
-            assert_eq!(error.kind(), ErrorKind::NotADirectory, "{}", wrong.display());
+            assert_eq!(
+                error.kind(),
+                ErrorKind::NotADirectory,
+                "{}",
+                wrong.display()
+            );
         }
     }
 }
@@ -62,7 +75,10 @@ fn a_directory_that_is_a_file_or_a_link_is_refused() {
 fn a_directory_everybody_may_write_to_is_refused() {
     let (_above, path, _volume) = volume();
     fs::set_permissions(&path, fs::Permissions::from_mode(0o777)).unwrap();
-    assert_eq!(Directory::create_or_open(&path, true).unwrap_err().kind(), ErrorKind::PermissionDenied);
+    assert_eq!(
+        Directory::create_or_open(&path, true).unwrap_err().kind(),
+        ErrorKind::PermissionDenied
+    );
     fs::set_permissions(&path, fs::Permissions::from_mode(0o775)).unwrap();
     Directory::create_or_open(&path, true).unwrap();
 }
@@ -72,9 +88,16 @@ fn names_that_leave_the_volume_are_refused_by_every_call() {
     let (above, _path, volume) = volume();
     fs::write(above.path().join("x"), "outside").unwrap();
     volume.open("y", Open::Create).unwrap();
-    for name in ["", ".", "..", "/", "../x", "/x", "log/..", "log/../x", "./y", "log/", "log//x", "log/a/b", "a\0b"] {
+    for name in [
+        "", ".", "..", "/", "../x", "/x", "log/..", "log/../x", "./y", "log/", "log//x", "log/a/b",
+        "a\0b",
+    ] {
         for how in [Open::Read, Open::Write, Open::Create] {
-            assert_eq!(open_error(&volume, name, how), ErrorKind::InvalidInput, "{name:?}");
+            assert_eq!(
+                open_error(&volume, name, how),
+                ErrorKind::InvalidInput,
+                "{name:?}"
+            );
         }
         let kinds = [
             volume.rename(name, "z").unwrap_err().kind(),
@@ -85,8 +108,16 @@ fn names_that_leave_the_volume_are_refused_by_every_call() {
         ];
         assert_eq!(kinds, [ErrorKind::InvalidInput; 5], "{name:?}");
         if !name.is_empty() {
-            assert_eq!(volume.list(name).unwrap_err().kind(), ErrorKind::InvalidInput, "{name:?}");
-            assert_eq!(volume.sync_dir(name).unwrap_err().kind(), ErrorKind::InvalidInput, "{name:?}");
+            assert_eq!(
+                volume.list(name).unwrap_err().kind(),
+                ErrorKind::InvalidInput,
+                "{name:?}"
+            );
+            assert_eq!(
+                volume.sync_dir(name).unwrap_err().kind(),
+                ErrorKind::InvalidInput,
+                "{name:?}"
+            );
         }
     }
 }
@@ -101,17 +132,41 @@ fn symbolic_links_are_never_followed() {
     symlink(outside.join("new"), path.join("log/2")).unwrap();
     symlink(&outside, path.join("away")).unwrap();
 
-    assert_eq!(open_error(&volume, "log/1", Open::Read), ErrorKind::InvalidData);
-    assert_eq!(open_error(&volume, "log/1", Open::Write), ErrorKind::InvalidData);
-    assert_eq!(open_error(&volume, "log/2", Open::Create), ErrorKind::AlreadyExists);
-    assert_eq!(volume.lock("log/2", "").map(drop).unwrap_err().kind(), ErrorKind::InvalidData);
+    assert_eq!(
+        open_error(&volume, "log/1", Open::Read),
+        ErrorKind::InvalidData
+    );
+    assert_eq!(
+        open_error(&volume, "log/1", Open::Write),
+        ErrorKind::InvalidData
+    );
+    assert_eq!(
+        open_error(&volume, "log/2", Open::Create),
+        ErrorKind::AlreadyExists
+    );
+    assert_eq!(
+        volume.lock("log/2", "").map(drop).unwrap_err().kind(),
+        ErrorKind::InvalidData
+    );
     for how in [Open::Read, Open::Write, Open::Create] {
         assert_eq!(open_error(&volume, "away/1", how), ErrorKind::NotADirectory);
     }
-    assert_eq!(volume.list("away").unwrap_err().kind(), ErrorKind::NotADirectory);
-    assert_eq!(volume.create_folder("away").unwrap_err().kind(), ErrorKind::NotADirectory);
-    assert_eq!(volume.remove("away/1").unwrap_err().kind(), ErrorKind::NotADirectory);
-    assert_eq!(volume.rename("away/1", "x").unwrap_err().kind(), ErrorKind::NotADirectory);
+    assert_eq!(
+        volume.list("away").unwrap_err().kind(),
+        ErrorKind::NotADirectory
+    );
+    assert_eq!(
+        volume.create_folder("away").unwrap_err().kind(),
+        ErrorKind::NotADirectory
+    );
+    assert_eq!(
+        volume.remove("away/1").unwrap_err().kind(),
+        ErrorKind::NotADirectory
+    );
+    assert_eq!(
+        volume.rename("away/1", "x").unwrap_err().kind(),
+        ErrorKind::NotADirectory
+    );
     assert!(outside.join("1").exists() && !outside.join("new").exists());
 }
 
@@ -135,11 +190,23 @@ fn what_is_not_a_regular_file_with_one_name_is_refused() {
 #[test]
 fn opening_tells_missing_from_existing() {
     let (_above, _path, volume) = volume();
-    assert_eq!(open_error(&volume, "log/1", Open::Read), ErrorKind::NotFound);
-    assert_eq!(open_error(&volume, "log/1", Open::Write), ErrorKind::NotFound);
-    assert_eq!(open_error(&volume, "missing/1", Open::Create), ErrorKind::NotFound);
+    assert_eq!(
+        open_error(&volume, "log/1", Open::Read),
+        ErrorKind::NotFound
+    );
+    assert_eq!(
+        open_error(&volume, "log/1", Open::Write),
+        ErrorKind::NotFound
+    );
+    assert_eq!(
+        open_error(&volume, "missing/1", Open::Create),
+        ErrorKind::NotFound
+    );
     volume.open("log/1", Open::Create).unwrap();
-    assert_eq!(open_error(&volume, "log/1", Open::Create), ErrorKind::AlreadyExists);
+    assert_eq!(
+        open_error(&volume, "log/1", Open::Create),
+        ErrorKind::AlreadyExists
+    );
     let file = volume.open("log/1", Open::Read).unwrap();
     assert!(file.is_empty().unwrap());
     file.write_at(&[b"x"], 0).unwrap_err();
@@ -163,15 +230,23 @@ fn reads_stop_at_the_end_of_the_file() {
 fn parts_are_written_one_after_the_other_however_many() {
     let (_above, _path, volume) = volume();
     let file = volume.open("1", Open::Create).unwrap();
-    let content: Vec<u8> = (0..3 * PARTS_MAX + 7).map(|n| u8::try_from(n % 251).unwrap()).collect();
+    let content: Vec<u8> = (0..3 * PARTS_MAX + 7)
+        .map(|n| u8::try_from(n % 251).unwrap())
+        .collect();
     let mut parts: Vec<&[u8]> = content.chunks(1).collect();
     parts.insert(1, b"");
     file.write_at(&parts, 5).unwrap();
     assert_eq!(file.bytes(5, content.len()).unwrap(), content);
-    assert_eq!(file.len().unwrap(), 5 + u64::try_from(content.len()).unwrap());
+    assert_eq!(
+        file.len().unwrap(),
+        5 + u64::try_from(content.len()).unwrap()
+    );
     file.write_at(&[], 0).unwrap();
     file.write_at(&[b"", b""], 1 << 20).unwrap();
-    assert_eq!(file.len().unwrap(), 5 + u64::try_from(content.len()).unwrap());
+    assert_eq!(
+        file.len().unwrap(),
+        5 + u64::try_from(content.len()).unwrap()
+    );
     file.write_at(&[b"x"], u64::MAX).unwrap_err();
 }
 
@@ -181,7 +256,10 @@ fn a_file_can_be_cut_and_extended() {
     let file = volume.open("1", Open::Create).unwrap();
     file.write_at(&[b"abcdef"], 0).unwrap();
     file.set_len(2).unwrap();
-    assert_eq!(file.bytes(2, 1).unwrap_err().kind(), ErrorKind::UnexpectedEof);
+    assert_eq!(
+        file.bytes(2, 1).unwrap_err().kind(),
+        ErrorKind::UnexpectedEof
+    );
     file.set_len(4).unwrap();
     assert_eq!(&file.bytes(0, 4).unwrap()[..], b"ab\0\0");
     file.sync().unwrap();
@@ -203,27 +281,66 @@ fn bytes_survive_the_removal_and_the_closing_of_their_file() {
 #[test]
 fn rename_replaces() {
     let (_above, _path, volume) = volume();
-    volume.open("a", Open::Create).unwrap().write_at(&[b"new"], 0).unwrap();
-    volume.open("log/b", Open::Create).unwrap().write_at(&[b"older"], 0).unwrap();
+    volume
+        .open("a", Open::Create)
+        .unwrap()
+        .write_at(&[b"new"], 0)
+        .unwrap();
+    volume
+        .open("log/b", Open::Create)
+        .unwrap()
+        .write_at(&[b"older"], 0)
+        .unwrap();
     volume.rename("a", "log/b").unwrap();
     assert_eq!(open_error(&volume, "a", Open::Read), ErrorKind::NotFound);
-    assert_eq!(&volume.open("log/b", Open::Read).unwrap().bytes(0, 3).unwrap()[..], b"new");
-    assert_eq!(volume.rename("a", "b").unwrap_err().kind(), ErrorKind::NotFound);
+    assert_eq!(
+        &volume
+            .open("log/b", Open::Read)
+            .unwrap()
+            .bytes(0, 3)
+            .unwrap()[..],
+        b"new"
+    );
+    assert_eq!(
+        volume.rename("a", "b").unwrap_err().kind(),
+        ErrorKind::NotFound
+    );
     assert_eq!(volume.remove("a").unwrap_err().kind(), ErrorKind::NotFound);
 }
 
 #[test]
 fn a_listing_names_everything_once_and_follows_nothing() {
     let (_above, path, volume) = volume();
-    volume.open("a", Open::Create).unwrap().write_at(&[b"12345"], 0).unwrap();
+    volume
+        .open("a", Open::Create)
+        .unwrap()
+        .write_at(&[b"12345"], 0)
+        .unwrap();
     symlink("a", path.join("link")).unwrap();
     let mut found = volume.list("").unwrap();
     found.sort_by(|one, other| one.name.cmp(&other.name));
-    let expected = [("a", Kind::File, 5), ("link", Kind::Other, 0), ("log", Kind::Folder, 0)];
-    assert_eq!(found, expected.map(|(name, kind, len)| Listed { name: name.to_owned(), kind, len }));
+    let expected = [
+        ("a", Kind::File, 5),
+        ("link", Kind::Other, 0),
+        ("log", Kind::Folder, 0),
+    ];
+    assert_eq!(
+        found,
+        expected.map(|(name, kind, len)| Listed {
+            name: name.to_owned(),
+            kind,
+            len
+        })
+    );
     assert!(volume.list("log").unwrap().is_empty());
-    assert_eq!(volume.list("missing").unwrap_err().kind(), ErrorKind::NotFound);
-    assert_eq!(volume.sync_dir("missing").unwrap_err().kind(), ErrorKind::NotFound);
+    assert_eq!(
+        volume.list("missing").unwrap_err().kind(),
+        ErrorKind::NotFound
+    );
+    assert_eq!(
+        volume.sync_dir("missing").unwrap_err().kind(),
+        ErrorKind::NotFound
+    );
     volume.sync_dir("").unwrap();
 }
 
@@ -232,7 +349,10 @@ fn a_folder_may_exist_already_but_not_be_a_file() {
     let (_above, _path, volume) = volume();
     volume.create_folder("log").unwrap();
     volume.open("file", Open::Create).unwrap();
-    assert_eq!(volume.create_folder("file").unwrap_err().kind(), ErrorKind::NotADirectory);
+    assert_eq!(
+        volume.create_folder("file").unwrap_err().kind(),
+        ErrorKind::NotADirectory
+    );
 }
 
 #[test]
@@ -240,12 +360,24 @@ fn the_lock_excludes_other_handles_of_this_process_until_dropped() {
     let (_above, path, volume) = volume();
     let other = Directory::create_or_open(&path, false).unwrap();
     let held = volume.lock("LOCK", "a rather long owner").unwrap();
-    assert_eq!(volume.lock("LOCK", "x").map(drop).unwrap_err().kind(), ErrorKind::WouldBlock);
-    assert_eq!(other.lock("LOCK", "x").map(drop).unwrap_err().kind(), ErrorKind::WouldBlock);
-    assert_eq!(fs::read_to_string(path.join("LOCK")).unwrap(), "a rather long owner");
+    assert_eq!(
+        volume.lock("LOCK", "x").map(drop).unwrap_err().kind(),
+        ErrorKind::WouldBlock
+    );
+    assert_eq!(
+        other.lock("LOCK", "x").map(drop).unwrap_err().kind(),
+        ErrorKind::WouldBlock
+    );
+    assert_eq!(
+        fs::read_to_string(path.join("LOCK")).unwrap(),
+        "a rather long owner"
+    );
     // A lock of the process (fcntl) would be lost here: any close of the file gives that up.
     drop(fs::File::open(path.join("LOCK")).unwrap());
-    assert_eq!(other.lock("LOCK", "x").map(drop).unwrap_err().kind(), ErrorKind::WouldBlock);
+    assert_eq!(
+        other.lock("LOCK", "x").map(drop).unwrap_err().kind(),
+        ErrorKind::WouldBlock
+    );
     drop(held);
     let _held = other.lock("LOCK", "next").unwrap();
     assert_eq!(fs::read_to_string(path.join("LOCK")).unwrap(), "next");
@@ -272,15 +404,27 @@ fn descriptors_are_moved_clear_of_the_standard_ones() {
 fn a_write_that_hits_a_limit_is_returned() {
     // /dev/full takes nothing: the only certain ENOSPC on any machine.
     let full = fs::File::options().write(true).open("/dev/full").unwrap();
-    assert_eq!(write_all(&full, &[b"x"], 0).unwrap_err().kind(), ErrorKind::StorageFull);
+    assert_eq!(
+        write_all(&full, &[b"x"], 0).unwrap_err().kind(),
+        ErrorKind::StorageFull
+    );
     full.write_at(b"x", 0).unwrap_err();
 }
 
 #[test]
 fn the_system_knows_the_time_and_itself() {
     assert!(System.now_ms() > 1_700_000_000_000);
-    assert!(System.identity().starts_with(&format!("{}@", std::process::id())));
-    let ids = [System.unique(), System.unique(), unique_without_randomness(), unique_without_randomness()];
+    assert!(
+        System
+            .identity()
+            .starts_with(&format!("{}@", std::process::id()))
+    );
+    let ids = [
+        System.unique(),
+        System.unique(),
+        unique_without_randomness(),
+        unique_without_randomness(),
+    ];
     for (n, id) in ids.iter().enumerate() {
         assert!(!ids[..n].contains(id) && *id != [0; 16]);
     }

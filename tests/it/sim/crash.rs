@@ -1,0 +1,415 @@
+//! What a power cut leaves: the rules of the simulated medium.
+//!
+//! * Sectors. A write not yet synced reaches the medium sector by sector, in any order. Of two writes to one
+//!   sector the later is never there without the earlier: the cache holds one copy of it.
+//! * Lengths. A file's length is stored apart from its sectors: a grown length without the data reads as zeroes,
+//!   data without the grown length is not there. Lengths become durable in order.
+//! * Names. Creations, renames and removals become durable in order within a folder, in any order between
+//!   folders. Syncing a folder makes durable all that came before in it, and whatever else those changes rest on
+//!   (a rename out of another folder). A file's data being durable says nothing of its name, and the reverse.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::{Op, SECTOR, Sim, SyncFails, folder_of};
+
+/// The content of a disk: what is on the medium, or what the page cache shows.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Image {
+    /// Content by inode number. Shared between images until one changes.
+    pub(super) inodes: Vec<Arc<Vec<u8>>>,
+    pub(super) names: BTreeMap<String, usize>,
+    pub(super) folders: BTreeSet<String>,
+}
+
+impl Image {
+    pub(super) fn add(&mut self, name: &str, content: Vec<u8>) {
+        self.names.insert(name.to_owned(), self.inodes.len());
+        self.inodes.push(Arc::new(content));
+    }
+
+    /// Every file that has a name.
+    pub(super) fn files(&self) -> BTreeMap<String, Vec<u8>> {
+        self.names
+            .iter()
+            .map(|(name, inode)| (name.clone(), self.inodes[*inode].to_vec()))
+            .collect()
+    }
+
+    /// What a reader sees after this change.
+    pub(super) fn apply(&mut self, op: &Op) {
+        match op {
+            Op::Create { inode, .. } => {
+                self.inodes
+                    .resize((inode + 1).max(self.inodes.len()), Arc::default());
+                self.apply_name(op);
+            }
+            Op::Write {
+                inode,
+                offset,
+                bytes,
+            } => overwrite(Arc::make_mut(&mut self.inodes[*inode]), *offset, bytes),
+            Op::SetLen { inode, len } => Arc::make_mut(&mut self.inodes[*inode]).resize(*len, 0),
+            Op::Became { inode, content } => self.inodes[*inode] = Arc::new(content.to_vec()),
+            Op::Rename { .. } | Op::Remove { .. } | Op::Lost { .. } | Op::CreateFolder { .. } => {
+                self.apply_name(op)
+            }
+            Op::Sync { .. } | Op::SyncFailed { .. } | Op::SyncDir { .. } => {}
+        }
+    }
+
+    /// A change of names; one whose file never got its name changes nothing.
+    fn apply_name(&mut self, op: &Op) {
+        match op {
+            Op::Create { name, inode } => {
+                self.names.insert(name.clone(), *inode);
+            }
+            Op::Rename { from, to } => {
+                if let Some(inode) = self.names.remove(from) {
+                    self.names.insert(to.clone(), inode);
+                }
+            }
+            Op::Remove { name } | Op::Lost { name } => {
+                self.names.remove(name);
+            }
+            Op::CreateFolder { folder } => {
+                self.folders.insert(folder.clone());
+            }
+            _ => {}
+        }
+    }
+
+    /// A failed sync after which the cache shows what the medium holds; the length stays.
+    pub(super) fn revert(&mut self, failed: &Op, durable: &CrashPoint) {
+        if let Op::SyncFailed { inode, .. } = failed {
+            let len = self.inodes[*inode].len();
+            self.inodes[*inode] = durable.image.inodes[*inode].clone();
+            Arc::make_mut(&mut self.inodes[*inode]).resize(len, 0);
+        }
+    }
+}
+
+/// Writes into a file, which grows where needed.
+fn overwrite(content: &mut Vec<u8>, offset: usize, bytes: &[u8]) {
+    let end = offset + bytes.len();
+    content.resize(content.len().max(end), 0);
+    content[offset..end].copy_from_slice(bytes);
+}
+
+/// Something that a power cut may or may not take. `op` is the index of the change it came from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Pending {
+    Sector {
+        op: usize,
+        inode: usize,
+        sector: usize,
+    },
+    Length {
+        op: usize,
+        inode: usize,
+        len: usize,
+    },
+    Name {
+        op: usize,
+    },
+}
+
+/// What a [`Pending`] does when it is kept.
+#[derive(Clone, Debug)]
+enum Effect {
+    Data { offset: usize, bytes: Bytes },
+    Length,
+    Name(Op),
+}
+
+/// One point of a run at which the power may go: what is durable there, and what is not.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct CrashPoint {
+    image: Image,
+    /// In the order it was done.
+    pending: Vec<(Pending, Effect)>,
+    /// File lengths as the running system sees them.
+    lens: Vec<usize>,
+}
+
+impl CrashPoint {
+    /// The point right after these changes to a disk that held `base`.
+    pub(super) fn after(base: &Image, ops: &[Op]) -> Self {
+        let lens = base.inodes.iter().map(|content| content.len()).collect();
+        let mut point = Self {
+            image: base.clone(),
+            pending: Vec::new(),
+            lens,
+        };
+        ops.iter()
+            .enumerate()
+            .for_each(|(at, op)| point.step(at, op));
+        point
+    }
+
+    /// How many things are undecided here.
+    pub(crate) fn pending_len(&self) -> usize {
+        self.pending.len()
+    }
+
+    /// What is undecided here, in the order it was done.
+    pub(crate) fn pending(&self) -> impl Iterator<Item = Pending> {
+        self.pending.iter().map(|(what, _)| *what)
+    }
+
+    /// The disk after a power cut here. Every pending thing is asked for, in order; one that rests on another that
+    /// was lost is lost too.
+    pub(crate) fn state(&self, choose: &mut dyn FnMut(Pending) -> bool) -> Sim {
+        let mut image = self.image.clone();
+        settle(&mut image, &self.pending, choose);
+        let Image { names, folders, .. } = &mut image;
+        names.retain(|name, _| folder_of(name).is_empty() || folders.contains(folder_of(name)));
+        Sim::from_image(image)
+    }
+
+    /// The disks that a power cut here may leave: all of them when no more than `exhaustive_max` things are
+    /// undecided (at most 30), otherwise the extremes and `samples` random ones.
+    pub(crate) fn states(
+        &self,
+        exhaustive_max: usize,
+        samples: usize,
+        seed: u64,
+    ) -> impl Iterator<Item = Sim> {
+        let count = self.pending.len();
+        let exhaustive = count <= exhaustive_max.min(30);
+        let total = if exhaustive { 1 << count } else { 4 + samples };
+        let mut random = Random::new(seed);
+        (0..total).map(move |n: usize| {
+            if exhaustive {
+                let mut bit = 0..;
+                return self.state(&mut |_| bit.next().is_some_and(|bit: u32| n >> bit & 1 == 1));
+            }
+            // Half, nearly nothing, nearly everything: a single loss among many is a case of its own.
+            let odds = [4, 1, 7][n % 3];
+            self.state(&mut |what| match n {
+                0 => false,
+                1 => true,
+                2 => matches!(what, Pending::Name { .. }),
+                3 => !matches!(what, Pending::Sector { .. }),
+                _ => random.below(8) < odds,
+            })
+        })
+    }
+
+    fn step(&mut self, at: usize, op: &Op) {
+        match op {
+            Op::Create { inode, .. } => {
+                self.image
+                    .inodes
+                    .resize((inode + 1).max(self.image.inodes.len()), Arc::default());
+                self.lens.resize((inode + 1).max(self.lens.len()), 0);
+                self.pending
+                    .push((Pending::Name { op: at }, Effect::Name(op.clone())));
+            }
+            Op::Rename { .. } | Op::Remove { .. } | Op::CreateFolder { .. } => {
+                self.pending
+                    .push((Pending::Name { op: at }, Effect::Name(op.clone())));
+            }
+            Op::Write {
+                inode,
+                offset,
+                bytes,
+            } => self.write(at, *inode, *offset, bytes),
+            Op::SetLen { inode, len } => self.length(at, *inode, *len),
+            Op::Sync { inode } => self.keep(|what, _| of_inode(what) == Some(*inode)),
+            Op::SyncFailed {
+                how: SyncFails::Kept,
+                ..
+            } => {}
+            // The data is gone for good. Lengths are kept by the file system's journal, which did not fail.
+            Op::SyncFailed { inode, .. } => {
+                self.pending.retain(
+                    |(what, _)| !matches!(what, Pending::Sector { inode: of, .. } if of == inode),
+                );
+            }
+            Op::SyncDir { folder } => self.sync_dir(folder),
+            Op::Became { inode, content } => {
+                self.pending
+                    .retain(|(what, _)| of_inode(what) != Some(*inode));
+                self.lens[*inode] = content.len();
+                self.image.apply(op);
+            }
+            Op::Lost { name } => {
+                self.sync_dir(folder_of(name));
+                self.image.apply(op);
+            }
+        }
+    }
+
+    fn write(&mut self, at: usize, inode: usize, offset: usize, bytes: &Bytes) {
+        let end = offset + bytes.len();
+        if end > self.lens[inode] {
+            self.length(at, inode, end);
+        }
+        let mut from = offset;
+        while from < end {
+            let sector = from / SECTOR;
+            let to = ((sector + 1) * SECTOR).min(end);
+            let piece = bytes.slice(from - offset..to - offset);
+            let effect = Effect::Data {
+                offset: from,
+                bytes: piece,
+            };
+            self.pending.push((
+                Pending::Sector {
+                    op: at,
+                    inode,
+                    sector,
+                },
+                effect,
+            ));
+            from = to;
+        }
+    }
+
+    fn length(&mut self, op: usize, inode: usize, len: usize) {
+        self.lens[inode] = len;
+        self.pending
+            .push((Pending::Length { op, inode, len }, Effect::Length));
+    }
+
+    fn sync_dir(&mut self, folder: &str) {
+        // Backwards, because a change takes along what came before in each folder that it touches.
+        let mut folders = BTreeSet::from([folder.to_owned()]);
+        let mut durable = BTreeSet::new();
+        for (what, effect) in self.pending.iter().rev() {
+            let touched = touched(effect);
+            if touched.iter().any(|folder| folders.contains(*folder)) {
+                folders.extend(touched.iter().map(|folder| (*folder).to_owned()));
+                durable.extend(op_of_name(what));
+            }
+        }
+        self.keep(|what, _| op_of_name(what).is_some_and(|op| durable.contains(&op)));
+    }
+
+    /// Makes durable what `select` selects.
+    fn keep(&mut self, select: impl Fn(&Pending, &Effect) -> bool) {
+        let all = std::mem::take(&mut self.pending);
+        let (kept, rest) = all
+            .into_iter()
+            .partition(|(what, effect)| select(what, effect));
+        self.pending = rest;
+        settle(&mut self.image, &kept, &mut |_| true);
+    }
+}
+
+fn of_inode(what: &Pending) -> Option<usize> {
+    match what {
+        Pending::Sector { inode, .. } | Pending::Length { inode, .. } => Some(*inode),
+        Pending::Name { .. } => None,
+    }
+}
+
+fn op_of_name(what: &Pending) -> Option<usize> {
+    if let Pending::Name { op } = what {
+        Some(*op)
+    } else {
+        None
+    }
+}
+
+/// The folders whose names an effect changes.
+fn touched(effect: &Effect) -> Vec<&str> {
+    match effect {
+        Effect::Name(Op::Rename { from, to }) => vec![folder_of(from), folder_of(to)],
+        Effect::Name(Op::Create { name, .. } | Op::Remove { name }) => vec![folder_of(name)],
+        Effect::Name(_) => vec![""],
+        Effect::Data { .. } | Effect::Length => Vec::new(),
+    }
+}
+
+/// Writes to the medium what `choose` keeps.
+fn settle(
+    image: &mut Image,
+    pending: &[(Pending, Effect)],
+    choose: &mut dyn FnMut(Pending) -> bool,
+) {
+    let mut lost_sectors = BTreeSet::new();
+    let mut lost_lengths = BTreeSet::new();
+    let mut lost_folders = BTreeSet::new();
+    // Sectors beyond the durable length are on the medium, but no part of the file unless its length grows too.
+    let mut files: BTreeMap<usize, (Vec<u8>, usize)> = BTreeMap::new();
+    for (what, effect) in pending {
+        let kept = choose(*what);
+        let file = of_inode(what).map(|inode| {
+            files
+                .entry(inode)
+                .or_insert_with(|| (image.inodes[inode].to_vec(), image.inodes[inode].len()))
+        });
+        match (what, effect, file) {
+            (
+                Pending::Sector { inode, sector, .. },
+                Effect::Data { offset, bytes },
+                Some((content, _)),
+            ) => {
+                if !kept || lost_sectors.contains(&(*inode, *sector)) {
+                    lost_sectors.insert((*inode, *sector));
+                } else {
+                    overwrite(content, *offset, bytes);
+                }
+            }
+            (
+                Pending::Length {
+                    inode, len: new, ..
+                },
+                _,
+                Some((content, len)),
+            ) => {
+                if !kept || lost_lengths.contains(inode) {
+                    lost_lengths.insert(*inode);
+                } else {
+                    if new < len {
+                        content.truncate(*new); // what is cut does not come back when the file grows again
+                    }
+                    *len = *new;
+                }
+            }
+            (_, Effect::Name(op), _) => {
+                let touched = touched(effect);
+                if !kept || touched.iter().any(|folder| lost_folders.contains(*folder)) {
+                    lost_folders.extend(touched.into_iter().map(str::to_owned));
+                } else {
+                    image.apply_name(op);
+                }
+            }
+            _ => {}
+        }
+    }
+    for (inode, (mut content, len)) in files {
+        content.resize(len, 0);
+        image.inodes[inode] = Arc::new(content);
+    }
+}
+
+/// A xorshift generator: small, seeded, the same everywhere.
+#[derive(Clone, Debug)]
+pub(crate) struct Random(u64);
+
+impl Random {
+    pub(crate) fn new(seed: u64) -> Self {
+        // Neighbouring seeds must not give alike sequences (this is the first step of splitmix64), nor may 0 come out.
+        let mixed = seed
+            .wrapping_add(0x9E37_79B9_7F4A_7C15)
+            .wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        Self((mixed ^ mixed >> 31).max(1))
+    }
+
+    pub(crate) fn next(&mut self) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0
+    }
+
+    /// A number below `bound`, which is not 0.
+    pub(crate) fn below(&mut self, bound: u64) -> u64 {
+        (self.next() >> 11) % bound
+    }
+}
