@@ -193,7 +193,11 @@ impl Error {
         let path = path.into();
         match source.kind() {
             io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Self::NoSpace { op, path },
-            _ => Self::Io { op, path, source: Arc::new(source) },
+            _ => Self::Io {
+                op,
+                path,
+                source: Arc::new(source),
+            },
         }
     }
 

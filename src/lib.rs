@@ -4,4 +4,7 @@ pub mod format;
 pub mod io;
 pub mod mail;
 
+mod error;
 mod index;
+mod log;
+mod options;

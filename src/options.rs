@@ -137,11 +137,25 @@ impl Options {
     }
 
     pub(crate) fn validate(&self) -> Result<()> {
-        within("segment_len", self.segment_len, SEGMENT_LEN_MIN, SEGMENT_LEN_MAX)?;
+        within(
+            "segment_len",
+            self.segment_len,
+            SEGMENT_LEN_MIN,
+            SEGMENT_LEN_MAX,
+        )?;
         within("message_max", self.message_max, 1, body::LEN_MAX)
     }
 }
 
 fn within(option: &'static str, found: u64, min: u64, max: u64) -> Result<()> {
-    if (min..=max).contains(&found) { Ok(()) } else { Err(Error::InvalidOption { option, found, min, max }) }
+    if (min..=max).contains(&found) {
+        Ok(())
+    } else {
+        Err(Error::InvalidOption {
+            option,
+            found,
+            min,
+            max,
+        })
+    }
 }

@@ -82,7 +82,13 @@ pub fn lengths(payload_len: usize) -> (usize, usize) {
 /// Builds the head of a batch of `records` and `bodies` that goes to `offset`: the bytes before them. Behind them
 /// belong zeroes up to the returned length of the whole batch.
 #[must_use]
-pub fn encode_head(place: Place, offset: u64, facts: &Facts, records: &[u8], bodies: &[u8]) -> (Vec<u8>, usize, u32) {
+pub fn encode_head(
+    place: Place,
+    offset: u64,
+    facts: &Facts,
+    records: &[u8],
+    bodies: &[u8],
+) -> (Vec<u8>, usize, u32) {
     let (head_len, len) = lengths(records.len() + bodies.len());
     let mut out = Vec::with_capacity(head_len);
     out.put_u64(MAGIC);
@@ -142,7 +148,10 @@ impl BatchHead {
         take.magic(MAGIC)?;
         let (head_crc, table_crc) = (take.u32()?, take.u32()?);
         let fixed = Take::new(bytes).slice(FIXED)?;
-        check(place.checksum(offset, fixed.get(12..).unwrap_or_default()), head_crc)?;
+        check(
+            place.checksum(offset, fixed.get(12..).unwrap_or_default()),
+            head_crc,
+        )?;
         let batch = take.u64()?;
         let epoch = take.u64()?;
         let nonce = take.array()?;
@@ -173,16 +182,30 @@ impl BatchHead {
         let len = self.len as usize;
         if len == 0 || !len.is_multiple_of(SECTOR) || len > LEN_MAX {
             let (found, max) = (len as u64, LEN_MAX as u64);
-            return Err(Fault::Range { field: "batch length", found, min: SECTOR as u64, max });
+            return Err(Fault::Range {
+                field: "batch length",
+                found,
+                min: SECTOR as u64,
+                max,
+            });
         }
         if head_len as usize != self.head_len() || self.head_len() > len {
             let (found, expected) = (head_len.into(), self.head_len() as u64);
-            return Err(Fault::Mismatch { field: "batch head length", found, expected });
+            return Err(Fault::Mismatch {
+                field: "batch head length",
+                found,
+                expected,
+            });
         }
         let room = len - self.head_len();
         if self.records_len as usize > room {
             let (found, max) = (self.records_len.into(), room as u64);
-            return Err(Fault::Range { field: "length of records", found, min: 0, max });
+            return Err(Fault::Range {
+                field: "length of records",
+                found,
+                min: 0,
+                max,
+            });
         }
         Ok(())
     }
@@ -211,7 +234,10 @@ impl BatchHead {
     /// [`Fault::Short`] or [`Fault::Checksum`].
     pub fn verify_table(&self, place: Place, offset: u64, bytes: &[u8]) -> Result<(), Fault> {
         let head = Take::new(bytes).slice(self.head_len())?;
-        check(place.checksum(offset, head.get(FIXED..).unwrap_or_default()), self.table_crc)
+        check(
+            place.checksum(offset, head.get(FIXED..).unwrap_or_default()),
+            self.table_crc,
+        )
     }
 
     /// The sectors of this batch (`bytes` from its start, all of it) that are not as written, by number; with an
@@ -224,7 +250,11 @@ impl BatchHead {
         }
         let mut table = Take::new(bytes.get(FIXED..).unwrap_or_default());
         let mut bad = Vec::new();
-        for (sector, content) in bytes.chunks(SECTOR).take(self.len as usize / SECTOR).enumerate() {
+        for (sector, content) in bytes
+            .chunks(SECTOR)
+            .take(self.len as usize / SECTOR)
+            .enumerate()
+        {
             let expected = table.u32().unwrap_or(0);
             let from = head_len.saturating_sub(sector * SECTOR);
             let good = match content.get(from..) {

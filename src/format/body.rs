@@ -50,7 +50,10 @@ pub struct BodyHeader {
 /// The checksums of a body's chunks.
 #[must_use]
 pub fn chunk_checksums(stored: &[u8]) -> Vec<u32> {
-    stored.chunks(CHUNK).map(|chunk| checksum(0, chunk)).collect()
+    stored
+        .chunks(CHUNK)
+        .map(|chunk| checksum(0, chunk))
+        .collect()
 }
 
 /// Length of the header of a body of `stored_len` bytes with `owners` further owners.
@@ -108,24 +111,53 @@ impl BodyHeader {
         let stored_crc = take.u32()?;
         let len = take.u32()? as usize;
         let number = take.u64()?;
-        let covered = Take::new(bytes).slice(len)?.get(4..).ok_or(Fault::Short { len: len as u64, needed: 4 })?;
+        let covered = Take::new(bytes).slice(len)?.get(4..).ok_or(Fault::Short {
+            len: len as u64,
+            needed: 4,
+        })?;
         check(place.checksum(number, covered), stored_crc)?;
         let account = AccountId::from_bytes(take.array()?);
         let (mailbox, uid) = (take.u32()?, take.u32()?);
         let (stored_len, raw_len, key) = (take.u32()?, take.u32()?, take.u32()?);
         let codec = match take.u8()? {
             0 => Codec::Plain,
-            codec => return Err(Fault::Range { field: "codec", found: codec.into(), min: 0, max: 0 }),
+            codec => {
+                return Err(Fault::Range {
+                    field: "codec",
+                    found: codec.into(),
+                    min: 0,
+                    max: 0,
+                });
+            }
         };
         take.zeroes(1)?;
         let owners = usize::from(take.u16()?);
         let expected = header_len(stored_len as usize, owners);
         if expected != len {
-            return Err(Fault::Mismatch { field: "body header length", found: len as u64, expected: expected as u64 });
+            return Err(Fault::Mismatch {
+                field: "body header length",
+                found: len as u64,
+                expected: expected as u64,
+            });
         }
-        let chunks = (0..(stored_len as usize).div_ceil(CHUNK)).map(|_| take.u32()).collect::<Result<_, _>>()?;
-        let owners = (0..owners).map(|_| take.array().map(AccountId::from_bytes)).collect::<Result<_, _>>()?;
-        Ok(Self { number, account, mailbox, uid, stored_len, raw_len, key, codec, owners, chunks })
+        let chunks = (0..(stored_len as usize).div_ceil(CHUNK))
+            .map(|_| take.u32())
+            .collect::<Result<_, _>>()?;
+        let owners = (0..owners)
+            .map(|_| take.array().map(AccountId::from_bytes))
+            .collect::<Result<_, _>>()?;
+        Ok(Self {
+            number,
+            account,
+            mailbox,
+            uid,
+            stored_len,
+            raw_len,
+            key,
+            codec,
+            owners,
+            chunks,
+        })
     }
 
     /// Checks the chunks of `stored` that overlap `range`; `stored` is the whole body.
@@ -134,11 +166,18 @@ impl BodyHeader {
     /// [`Fault::Short`] when `stored` has another length, [`Fault::Checksum`] of the first bad chunk.
     pub fn verify(&self, stored: &[u8], range: std::ops::Range<usize>) -> Result<(), Fault> {
         if stored.len() != self.stored_len as usize {
-            return Err(Fault::Short { len: stored.len() as u64, needed: self.stored_len.into() });
+            return Err(Fault::Short {
+                len: stored.len() as u64,
+                needed: self.stored_len.into(),
+            });
         }
         let first = range.start / CHUNK;
         let count = range.end.div_ceil(CHUNK).saturating_sub(first);
-        let wanted = stored.chunks(CHUNK).zip(&self.chunks).skip(first).take(count);
+        let wanted = stored
+            .chunks(CHUNK)
+            .zip(&self.chunks)
+            .skip(first)
+            .take(count);
         for (chunk, expected) in wanted {
             check(checksum(0, chunk), *expected)?;
         }

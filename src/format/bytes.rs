@@ -34,7 +34,10 @@ impl<'a> Take<'a> {
 
     pub(crate) fn array<const N: usize>(&mut self) -> Result<[u8; N], Fault> {
         let slice = self.slice(N)?;
-        slice.try_into().map_err(|_| Fault::Short { len: slice.len() as u64, needed: N as u64 })
+        slice.try_into().map_err(|_| Fault::Short {
+            len: slice.len() as u64,
+            needed: N as u64,
+        })
     }
 
     pub(crate) fn u8(&mut self) -> Result<u8, Fault> {
@@ -66,7 +69,9 @@ impl<'a> Take<'a> {
         let start = self.at as u64;
         match self.slice(len)?.iter().position(|byte| *byte != 0) {
             None => Ok(()),
-            Some(at) => Err(Fault::Reserved { at: start + at as u64 }),
+            Some(at) => Err(Fault::Reserved {
+                at: start + at as u64,
+            }),
         }
     }
 
@@ -135,5 +140,9 @@ pub(crate) fn patch_u32(bytes: &mut [u8], at: usize, value: u32) {
 
 /// The stored checksum in front of a structure against the one of the bytes it covers.
 pub(crate) fn check(found: u32, expected: u32) -> Result<(), Fault> {
-    if found == expected { Ok(()) } else { Err(Fault::Checksum { found, expected }) }
+    if found == expected {
+        Ok(())
+    } else {
+        Err(Fault::Checksum { found, expected })
+    }
 }

@@ -5,10 +5,11 @@
 
 use super::Fault;
 use super::bytes::{Put, Take};
-use crate::mail::{
-    Digest, Field, FieldName, Flags, InternalDate, Keyword, Shape, SpecialUse, Summary, UidSet, UidValidity,
-};
 use crate::mail::Uid;
+use crate::mail::{
+    Digest, Field, FieldName, Flags, InternalDate, Keyword, Shape, SpecialUse, Summary, UidSet,
+    UidValidity,
+};
 
 /// One change. The account and the mailbox it is about are in the record's header.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -248,7 +249,10 @@ impl Change {
     /// Appends the payload to `out`, without padding.
     pub fn encode(&self, out: &mut Vec<u8>) {
         match self {
-            Self::CreateAccount { name, uid_validity_mark } => {
+            Self::CreateAccount {
+                name,
+                uid_validity_mark,
+            } => {
                 out.put_u32(*uid_validity_mark);
                 out.put_text(name);
             }
@@ -260,7 +264,11 @@ impl Change {
                 create.properties.encode(out);
                 out.put_text(&create.name);
             }
-            Self::RenameMailbox { parent, name, uid_validity } => {
+            Self::RenameMailbox {
+                parent,
+                name,
+                uid_validity,
+            } => {
                 out.put_u32(*parent);
                 out.put_u32(count(uid_validity.len()));
                 for (mailbox, value) in uid_validity {
@@ -271,7 +279,11 @@ impl Change {
             }
             Self::DeleteMailbox => {}
             Self::UpdateMailbox(properties) => properties.encode(out),
-            Self::Subscribe { principal, name, on } => {
+            Self::Subscribe {
+                principal,
+                name,
+                on,
+            } => {
                 out.put_u32(*principal);
                 out.put_u16(u16::from(*on));
                 out.put_text(name);
@@ -295,11 +307,16 @@ impl Change {
     pub fn decode(kind: u8, payload: &[u8]) -> Result<Self, Fault> {
         let mut take = Take::new(payload);
         let change = match kind {
-            CREATE_ACCOUNT => {
-                Self::CreateAccount { uid_validity_mark: take.u32()?, name: take.text("account name")?.into() }
-            }
-            RENAME_ACCOUNT => Self::RenameAccount { name: take.text("account name")?.into() },
-            DELETE_ACCOUNT => Self::DeleteAccount { uid_validity_mark: take.u32()? },
+            CREATE_ACCOUNT => Self::CreateAccount {
+                uid_validity_mark: take.u32()?,
+                name: take.text("account name")?.into(),
+            },
+            RENAME_ACCOUNT => Self::RenameAccount {
+                name: take.text("account name")?.into(),
+            },
+            DELETE_ACCOUNT => Self::DeleteAccount {
+                uid_validity_mark: take.u32()?,
+            },
             CREATE_MAILBOX => Self::CreateMailbox(CreateMailbox {
                 parent: take.u32()?,
                 uid_validity: take_uid_validity(&mut take)?,
@@ -309,8 +326,14 @@ impl Change {
             RENAME_MAILBOX => {
                 let parent = take.u32()?;
                 let many = take_count(&mut take, 8)?;
-                let uid_validity = (0..many).map(|_| Ok((take.u32()?, take.u32()?))).collect::<Result<_, Fault>>()?;
-                Self::RenameMailbox { parent, uid_validity, name: take.text("mailbox name")?.into() }
+                let uid_validity = (0..many)
+                    .map(|_| Ok((take.u32()?, take.u32()?)))
+                    .collect::<Result<_, Fault>>()?;
+                Self::RenameMailbox {
+                    parent,
+                    uid_validity,
+                    name: take.text("mailbox name")?.into(),
+                }
             }
             DELETE_MAILBOX => Self::DeleteMailbox,
             UPDATE_MAILBOX => Self::UpdateMailbox(MailboxProperties::decode(&mut take)?),
@@ -323,10 +346,14 @@ impl Change {
             FLAG => Self::Flag(Flag::decode(&mut take)?),
             COPY => Self::Copy(Transfer::decode(&mut take)?),
             MOVE => Self::Move(Transfer::decode(&mut take)?),
-            EXPUNGE => Self::Expunge { uids: take_uids(&mut take)? },
-            FENCE => {
-                Self::Fence(Fence { first_lost: take.u64()?, last_lost: take.u64()?, bound: take.u32()? })
-            }
+            EXPUNGE => Self::Expunge {
+                uids: take_uids(&mut take)?,
+            },
+            FENCE => Self::Fence(Fence {
+                first_lost: take.u64()?,
+                last_lost: take.u64()?,
+                bound: take.u32()?,
+            }),
             kind => return Err(Fault::Kind { kind }),
         };
         take.end()?;
@@ -344,13 +371,19 @@ impl MailboxProperties {
 
     fn decode(take: &mut Take<'_>) -> Result<Self, Fault> {
         let bits = take.u32()?;
-        let special_use = SpecialUse::from_bits(bits).ok_or(unknown_bits("special use", bits.into()))?;
+        let special_use =
+            SpecialUse::from_bits(bits).ok_or(unknown_bits("special use", bits.into()))?;
         let noselect = match take.u32()? {
             0 => false,
             1 => true,
             found => return Err(unknown_bits("mailbox attributes", found.into())),
         };
-        Ok(Self { special_use, noselect, sort_order: take.u32()?, quota_root: take.u32()? })
+        Ok(Self {
+            special_use,
+            noselect,
+            sort_order: take.u32()?,
+            quota_root: take.u32()?,
+        })
     }
 }
 
@@ -371,7 +404,7 @@ impl Deliver {
         out.put_i64(self.save_date);
         out.put_u64(self.email);
         out.put_u64(self.thread);
-        out.put_u64(self.shape.wire_size);
+        out.put_u64(self.shape.wire_size());
         out.put_u32(self.raw_len);
         out.put_u16(self.shape.bits());
         out.put_u16(u16::try_from(self.summary.fields.len()).unwrap_or(u16::MAX));
@@ -384,7 +417,7 @@ impl Deliver {
         out.put_u8(u8::from(self.summary.sent.is_some()));
         out.put_u16(0);
         for field in &self.summary.fields {
-            out.put_u8(field.name as u8);
+            out.put_u8(field.name.number());
             out.put_u8(0);
             out.put_u16(field.offset);
             out.put_u16(field.len);
@@ -410,7 +443,8 @@ impl Deliver {
         let wire_size = take.u64()?;
         let raw_len = take.u32()?;
         let bits = take.u16()?;
-        let shape = Shape::from_parts(wire_size, bits).ok_or(unknown_bits("line ends", bits.into()))?;
+        let shape =
+            Shape::from_parts(wire_size, bits).ok_or(unknown_bits("line ends", bits.into()))?;
         let field_count = take.u16()?;
         let digest = Digest::from_bytes(take.array()?);
         let at = take.u64()?;
@@ -423,7 +457,14 @@ impl Deliver {
             })?),
             1 => BodyAt::Record(at),
             2 => BodyAt::Segment(at),
-            kind => return Err(Fault::Range { field: "body place", found: kind.into(), min: 0, max: 2 }),
+            kind => {
+                return Err(Fault::Range {
+                    field: "body place",
+                    found: kind.into(),
+                    min: 0,
+                    max: 2,
+                });
+            }
         };
         let message_id_hash = take.u64()?;
         let sent = take.i64()?;
@@ -431,8 +472,16 @@ impl Deliver {
         let version = take.u8()?;
         let sent = (take.u8()? != 0).then_some(sent);
         take.zeroes(2)?;
-        let fields = (0..field_count).map(|_| take_field(take)).collect::<Result<_, _>>()?;
-        let summary = Summary { version, header_len, sent, message_id_hash, fields };
+        let fields = (0..field_count)
+            .map(|_| take_field(take))
+            .collect::<Result<_, _>>()?;
+        let summary = Summary {
+            version,
+            header_len,
+            sent,
+            message_id_hash,
+            fields,
+        };
         let keywords = take_keywords(take, keyword_count)?;
         Ok(Self {
             uid,
@@ -504,9 +553,20 @@ impl Transfer {
         take.zeroes(4)?;
         let save_date = take.i64()?;
         let entries = (0..many)
-            .map(|_| Ok(Transferred { from: take_uid(take)?, to: take_uid(take)?, email: take.u64()? }))
+            .map(|_| {
+                Ok(Transferred {
+                    from: take_uid(take)?,
+                    to: take_uid(take)?,
+                    email: take.u64()?,
+                })
+            })
             .collect::<Result<_, Fault>>()?;
-        Ok(Self { source, uid_validity, save_date, entries })
+        Ok(Self {
+            source,
+            uid_validity,
+            save_date,
+            entries,
+        })
     }
 }
 
@@ -515,7 +575,12 @@ fn count(len: usize) -> u32 {
 }
 
 fn unknown_bits(field: &'static str, found: u64) -> Fault {
-    Fault::Range { field, found, min: 0, max: 0 }
+    Fault::Range {
+        field,
+        found,
+        min: 0,
+        max: 0,
+    }
 }
 
 /// A count of items of `size` bytes, believed only as far as the bytes reach.
@@ -523,7 +588,10 @@ fn take_count(take: &mut Take<'_>, size: usize) -> Result<usize, Fault> {
     let many = take.u32()? as usize;
     let needed = many.saturating_mul(size);
     if needed > take.left() {
-        return Err(Fault::Short { len: take.left() as u64, needed: needed as u64 });
+        return Err(Fault::Short {
+            len: take.left() as u64,
+            needed: needed as u64,
+        });
     }
     Ok(many)
 }
@@ -532,16 +600,31 @@ fn take_bool(take: &mut Take<'_>, field: &'static str) -> Result<bool, Fault> {
     match take.u16()? {
         0 => Ok(false),
         1 => Ok(true),
-        found => Err(Fault::Range { field, found: found.into(), min: 0, max: 1 }),
+        found => Err(Fault::Range {
+            field,
+            found: found.into(),
+            min: 0,
+            max: 1,
+        }),
     }
 }
 
 fn take_uid(take: &mut Take<'_>) -> Result<Uid, Fault> {
-    Uid::new(take.u32()?).ok_or(Fault::Range { field: "UID", found: 0, min: 1, max: u32::MAX.into() })
+    Uid::new(take.u32()?).ok_or(Fault::Range {
+        field: "UID",
+        found: 0,
+        min: 1,
+        max: u32::MAX.into(),
+    })
 }
 
 fn take_uid_validity(take: &mut Take<'_>) -> Result<UidValidity, Fault> {
-    UidValidity::new(take.u32()?).ok_or(Fault::Range { field: "UIDVALIDITY", found: 0, min: 1, max: u32::MAX.into() })
+    UidValidity::new(take.u32()?).ok_or(Fault::Range {
+        field: "UIDVALIDITY",
+        found: 0,
+        min: 1,
+        max: u32::MAX.into(),
+    })
 }
 
 fn take_flags(take: &mut Take<'_>) -> Result<Flags, Fault> {
@@ -566,7 +649,12 @@ fn take_uids(take: &mut Take<'_>) -> Result<UidSet, Fault> {
         let (first, last) = (take_uid(take)?, take_uid(take)?);
         if first.get() <= above || last < first {
             let (found, min) = (first.get().into(), u64::from(above) + 1);
-            return Err(Fault::Range { field: "UID range", found, min, max: last.get().into() });
+            return Err(Fault::Range {
+                field: "UID range",
+                found,
+                min,
+                max: last.get().into(),
+            });
         }
         above = last.get();
         uids.insert_range(first, last);
@@ -587,7 +675,11 @@ fn take_keywords(take: &mut Take<'_>, many: u16) -> Result<Vec<Keyword>, Fault> 
 
 fn take_field(take: &mut Take<'_>) -> Result<Field, Fault> {
     let code = take.u8()?;
-    let name = FieldName::from_code(code).ok_or(unknown_bits("header field", code.into()))?;
+    let name = FieldName::from_number(code).ok_or(unknown_bits("header field", code.into()))?;
     take.zeroes(1)?;
-    Ok(Field { name, offset: take.u16()?, len: take.u16()? })
+    Ok(Field {
+        name,
+        offset: take.u16()?,
+        len: take.u16()?,
+    })
 }

@@ -95,6 +95,9 @@ impl Fault {
     /// Whether the bytes are sound but from a newer build (as against damaged).
     #[must_use]
     pub fn is_newer(self) -> bool {
-        matches!(self, Self::Version { .. } | Self::Features { .. } | Self::Kind { .. })
+        matches!(
+            self,
+            Self::Version { .. } | Self::Features { .. } | Self::Kind { .. }
+        )
     }
 }

@@ -35,7 +35,10 @@ impl RecordAt {
     /// [`Fault::Short`].
     pub fn decode(entry: &[u8]) -> Result<Self, Fault> {
         let mut take = Take::new(entry);
-        Ok(Self { frame: take.u32()?, body: take.u32()? })
+        Ok(Self {
+            frame: take.u32()?,
+            body: take.u32()?,
+        })
     }
 }
 
@@ -57,7 +60,11 @@ impl AccountRun {
     /// [`Fault::Short`].
     pub fn decode(entry: &[u8]) -> Result<Self, Fault> {
         let mut take = Take::new(entry);
-        Ok(Self { account: AccountId::from_bytes(take.array()?), first: take.u32()?, count: take.u32()? })
+        Ok(Self {
+            account: AccountId::from_bytes(take.array()?),
+            first: take.u32()?,
+            count: take.u32()?,
+        })
     }
 }
 
@@ -169,7 +176,9 @@ pub fn encode(place: Place, sealing: &Sealing<'_>) -> Vec<u8> {
 
 /// Index in `owners` at which `run`, a part of it, begins.
 fn run_start(owners: &[(AccountId, u32)], run: &[(AccountId, u32)]) -> u32 {
-    let at = run.first().map_or(0, |first| owners.partition_point(|owner| owner < first));
+    let at = run
+        .first()
+        .map_or(0, |first| owners.partition_point(|owner| owner < first));
     u32::try_from(at).unwrap_or(u32::MAX)
 }
 
@@ -207,15 +216,31 @@ impl Trailer {
         take.magic(MAGIC)?;
         let version = take.u16()?;
         let covered = Take::new(page).slice(PAGE - 4)?;
-        check(checksum(0, covered), Take::new(page.get(PAGE - 4..).unwrap_or_default()).u32()?)?;
+        check(
+            checksum(0, covered),
+            Take::new(page.get(PAGE - 4..).unwrap_or_default()).u32()?,
+        )?;
         if version != VERSION {
-            return Err(Fault::Version { found: version, supported: VERSION });
+            return Err(Fault::Version {
+                found: version,
+                supported: VERSION,
+            });
         }
         take.zeroes(2)?;
-        Features { must_know: take.u32()?, read_only_safe: take.u32()?, ignorable: take.u32()? }.writable()?;
+        Features {
+            must_know: take.u32()?,
+            read_only_safe: take.u32()?,
+            ignorable: take.u32()?,
+        }
+        .writable()?;
         let store = StoreId(take.array()?);
-        let (segment, first_record, first_batch, last_batch, footer_at) =
-            (take.u64()?, take.u64()?, take.u64()?, take.u64()?, take.u64()?);
+        let (segment, first_record, first_batch, last_batch, footer_at) = (
+            take.u64()?,
+            take.u64()?,
+            take.u64()?,
+            take.u64()?,
+            take.u64()?,
+        );
         let (generation, record_count, account_count, list_count) =
             (take.u32()?, take.u32()?, take.u32()?, take.u32()?);
         let (last_crc, pages_crc) = (take.u32()?, take.u32()?);

@@ -106,17 +106,33 @@ impl Manifest {
         take.magic(MAGIC)?;
         let version = take.u16()?;
         let covered = Take::new(page).slice(PAGE - 4)?;
-        check(checksum(0, covered), Take::new(page.get(PAGE - 4..).unwrap_or_default()).u32()?)?;
+        check(
+            checksum(0, covered),
+            Take::new(page.get(PAGE - 4..).unwrap_or_default()).u32()?,
+        )?;
         if version != VERSION {
-            return Err(Fault::Version { found: version, supported: VERSION });
+            return Err(Fault::Version {
+                found: version,
+                supported: VERSION,
+            });
         }
         let clean = match take.u16()? {
             0 => false,
             1 => true,
-            found => return Err(Fault::Range { field: "manifest state", found: found.into(), min: 0, max: 1 }),
+            found => {
+                return Err(Fault::Range {
+                    field: "manifest state",
+                    found: found.into(),
+                    min: 0,
+                    max: 1,
+                });
+            }
         };
-        let features =
-            Features { must_know: take.u32()?, read_only_safe: take.u32()?, ignorable: take.u32()? };
+        let features = Features {
+            must_know: take.u32()?,
+            read_only_safe: take.u32()?,
+            ignorable: take.u32()?,
+        };
         features.writable()?;
         let (store, volume) = (StoreId(take.array()?), take.array()?);
         let (generation, epoch, nonce) = (take.u64()?, take.u64()?, take.array()?);
@@ -125,9 +141,16 @@ impl Manifest {
         let many = take.u32()?;
         if many as usize > MEMBERS_MAX {
             let max = MEMBERS_MAX as u64;
-            return Err(Fault::Range { field: "volume count", found: many.into(), min: 1, max });
+            return Err(Fault::Range {
+                field: "volume count",
+                found: many.into(),
+                min: 1,
+                max,
+            });
         }
-        let members = (0..many).map(|_| take_member(&mut take)).collect::<Result<_, _>>()?;
+        let members = (0..many)
+            .map(|_| take_member(&mut take))
+            .collect::<Result<_, _>>()?;
         take.zeroes(take.left().saturating_sub(4))?;
         Ok(Self {
             store,
@@ -158,8 +181,19 @@ fn take_member(take: &mut Take<'_>) -> Result<Member, Fault> {
     let state = match take.u32()? {
         0 => MemberState::Current,
         1 => MemberState::Stale,
-        found => return Err(Fault::Range { field: "volume state", found: found.into(), min: 0, max: 1 }),
+        found => {
+            return Err(Fault::Range {
+                field: "volume state",
+                found: found.into(),
+                min: 0,
+                max: 1,
+            });
+        }
     };
     take.zeroes(4)?;
-    Ok(Member { volume, state, since_batch: take.u64()? })
+    Ok(Member {
+        volume,
+        state,
+        since_batch: take.u64()?,
+    })
 }

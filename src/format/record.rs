@@ -64,17 +64,32 @@ impl<'a> Frame<'a> {
         let len = take.u32()? as usize;
         if !(HEADER..=LEN_MAX).contains(&len) || !len.is_multiple_of(8) {
             let (found, max) = (len as u64, LEN_MAX as u64);
-            return Err(Fault::Range { field: "record length", found, min: HEADER as u64, max });
+            return Err(Fault::Range {
+                field: "record length",
+                found,
+                min: HEADER as u64,
+                max,
+            });
         }
         let number = Take::new(bytes.get(16..).unwrap_or_default()).u64()?;
         let whole = Take::new(bytes).slice(len)?;
-        check(place.checksum(number, whole.get(4..).unwrap_or_default()), stored)?;
+        check(
+            place.checksum(number, whole.get(4..).unwrap_or_default()),
+            stored,
+        )?;
         let kind = take.u8()?;
         let class = match take.u8()? {
             0 => Class::MustKnow,
             1 => Class::ReadOnlySafe,
             2 => Class::Ignorable,
-            class => return Err(Fault::Range { field: "record class", found: class.into(), min: 0, max: 2 }),
+            class => {
+                return Err(Fault::Range {
+                    field: "record class",
+                    found: class.into(),
+                    min: 0,
+                    max: 2,
+                });
+            }
         };
         take.zeroes(2)?;
         let mailbox = take.u32()?;
@@ -86,7 +101,13 @@ impl<'a> Frame<'a> {
             mailbox,
             modseq: take.u64()?,
         };
-        Ok(Self { header, kind, class, len, payload: whole.get(HEADER..).unwrap_or_default() })
+        Ok(Self {
+            header,
+            kind,
+            class,
+            len,
+            payload: whole.get(HEADER..).unwrap_or_default(),
+        })
     }
 
     /// What the record says happened.

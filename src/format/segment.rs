@@ -90,25 +90,47 @@ impl SegmentHeader {
         let mut take = Take::new(page);
         take.magic(MAGIC)?;
         let version = take.u16()?;
-        let (covered, stored) = Take::new(page)
-            .slice(PAGE - 4)
-            .and_then(|covered| Take::new(page.get(PAGE - 4..).unwrap_or_default()).u32().map(|crc| (covered, crc)))?;
+        let (covered, stored) = Take::new(page).slice(PAGE - 4).and_then(|covered| {
+            Take::new(page.get(PAGE - 4..).unwrap_or_default())
+                .u32()
+                .map(|crc| (covered, crc))
+        })?;
         check(checksum(0, covered), stored)?;
         if version != VERSION {
-            return Err(Fault::Version { found: version, supported: VERSION });
+            return Err(Fault::Version {
+                found: version,
+                supported: VERSION,
+            });
         }
         let holds = match take.u8()? {
             0 => Holds::Batches,
             1 => Holds::Body,
-            kind => return Err(Fault::Range { field: "segment content", found: kind.into(), min: 0, max: 1 }),
+            kind => {
+                return Err(Fault::Range {
+                    field: "segment content",
+                    found: kind.into(),
+                    min: 0,
+                    max: 1,
+                });
+            }
         };
         let behind = match take.u8()? {
             0 => Behind::Zeroes,
             1 => Behind::Stale,
-            kind => return Err(Fault::Range { field: "segment preparation", found: kind.into(), min: 0, max: 1 }),
+            kind => {
+                return Err(Fault::Range {
+                    field: "segment preparation",
+                    found: kind.into(),
+                    min: 0,
+                    max: 1,
+                });
+            }
         };
-        let features =
-            Features { must_know: take.u32()?, read_only_safe: take.u32()?, ignorable: take.u32()? };
+        let features = Features {
+            must_know: take.u32()?,
+            read_only_safe: take.u32()?,
+            ignorable: take.u32()?,
+        };
         features.writable()?;
         let header = Self {
             store: StoreId(take.array()?),

@@ -66,9 +66,15 @@ pub fn decode_head(head: &[u8]) -> Result<StoreId, Fault> {
     take.magic(MAGIC)?;
     let version = take.u16()?;
     let covered = Take::new(head).slice(EDIT_LEN - 4)?;
-    check(checksum(0, covered), Take::new(head.get(EDIT_LEN - 4..).unwrap_or_default()).u32()?)?;
+    check(
+        checksum(0, covered),
+        Take::new(head.get(EDIT_LEN - 4..).unwrap_or_default()).u32()?,
+    )?;
     if version != VERSION {
-        return Err(Fault::Version { found: version, supported: VERSION });
+        return Err(Fault::Version {
+            found: version,
+            supported: VERSION,
+        });
     }
     let store = StoreId(take.array()?);
     take.zeroes(take.left().saturating_sub(4))?;
@@ -126,7 +132,10 @@ impl Edit {
     pub fn decode(store: StoreId, index: u64, bytes: &[u8]) -> Result<Self, Fault> {
         let mut take = Take::new(bytes);
         let stored = take.u32()?;
-        let covered = Take::new(bytes).slice(EDIT_LEN)?.get(4..).unwrap_or_default();
+        let covered = Take::new(bytes)
+            .slice(EDIT_LEN)?
+            .get(4..)
+            .unwrap_or_default();
         check(checksum(seed(store, index), covered), stored)?;
         let what = match take.u16()? {
             1 => What::Created,
@@ -134,7 +143,14 @@ impl Edit {
             3 => What::Sealed,
             4 => What::Body,
             5 => What::Dropped,
-            found => return Err(Fault::Range { field: "segment edit", found: found.into(), min: 1, max: 5 }),
+            found => {
+                return Err(Fault::Range {
+                    field: "segment edit",
+                    found: found.into(),
+                    min: 1,
+                    max: 5,
+                });
+            }
         };
         take.zeroes(2)?;
         let edit = Self {

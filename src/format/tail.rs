@@ -58,7 +58,10 @@ impl Tail {
         let mut take = Take::new(slot);
         take.magic(MAGIC)?;
         let covered = Take::new(slot).slice(SECTOR - 4)?;
-        check(checksum(0, covered), Take::new(slot.get(SECTOR - 4..).unwrap_or_default()).u32()?)?;
+        check(
+            checksum(0, covered),
+            Take::new(slot.get(SECTOR - 4..).unwrap_or_default()).u32()?,
+        )?;
         if StoreId(take.array()?) != store {
             return Err(Fault::Foreign);
         }

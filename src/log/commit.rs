@@ -38,7 +38,11 @@ pub struct Commit<T> {
 
 impl<T> Commit<T> {
     pub(super) fn new(shared: Arc<Shared>, batch: u64, value: T) -> Self {
-        Self { shared, batch, value: Some(value) }
+        Self {
+            shared,
+            batch,
+            value: Some(value),
+        }
     }
 
     /// Blocks until the change is as durable as was asked.
@@ -68,11 +72,19 @@ impl<T: Unpin> Future for Commit<T> {
     type Output = Result<T>;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        if self.shared.outcome(self.batch).is_none() && self.shared.wake_for(self.batch, context.waker()) {
-            self.shared.ask_for_leader();
-            return Poll::Pending;
+        if self.shared.outcome(self.batch).is_none()
+            && self.shared.wake_for(self.batch, context.waker())
+        {
+            if self.shared.ask_for_leader() {
+                return Poll::Pending;
+            }
+            // No commit thread: awaiting is waiting.
+            let _ = self.shared.wait(self.batch);
         }
-        let outcome = self.shared.outcome(self.batch).unwrap_or(Err(Error::Closed));
+        let outcome = self
+            .shared
+            .outcome(self.batch)
+            .unwrap_or(Err(Error::Closed));
         Poll::Ready(outcome.and_then(|()| self.value.take().ok_or(Error::Closed)))
     }
 }

@@ -7,9 +7,9 @@ use crate::format::batch::{self, Facts};
 use crate::format::body::{self, BodyHeader, Codec};
 use crate::format::change::{BodyAt, Change};
 use crate::format::footer::RecordAt;
+use crate::format::padded;
 use crate::format::record::{self, RecordHeader};
 use crate::format::segment::Place;
-use crate::format::padded;
 use crate::mail::AccountId;
 use crate::options::Durability;
 
@@ -116,9 +116,17 @@ impl Group {
 
     /// Signs everything for `place` and builds the head. Returns the head, the length of the whole batch and the
     /// head's checksum.
-    pub(super) fn finish(&mut self, place: Place, offset: u64, facts: &Facts) -> (Vec<u8>, usize, u32) {
+    pub(super) fn finish(
+        &mut self,
+        place: Place,
+        offset: u64,
+        facts: &Facts,
+    ) -> (Vec<u8>, usize, u32) {
         for (number, entry) in (self.first_record..).zip(&self.entries) {
-            if let Some(frame) = self.records.get_mut(entry.frame_at..entry.frame_at + entry.frame_len) {
+            if let Some(frame) = self
+                .records
+                .get_mut(entry.frame_at..entry.frame_at + entry.frame_len)
+            {
                 record::sign(place, number, frame);
             }
             if let Some((at, len)) = entry.body
@@ -142,7 +150,9 @@ impl Group {
         let narrow = |at: u64| u32::try_from(at).unwrap_or(0);
         self.entries.iter().map(move |entry| RecordAt {
             frame: narrow(records_at + entry.frame_at as u64),
-            body: entry.body.map_or(0, |(at, _)| narrow(bodies_at + at as u64)),
+            body: entry
+                .body
+                .map_or(0, |(at, _)| narrow(bodies_at + at as u64)),
         })
     }
 }
@@ -175,7 +185,11 @@ impl GroupWriter<'_> {
         };
         let frame_at = self.group.records.len();
         let frame_len = record::encode(&header, &new.change, &mut self.group.records);
-        self.group.entries.push(Entry { frame_at, frame_len, body });
+        self.group.entries.push(Entry {
+            frame_at,
+            frame_len,
+            body,
+        });
         number
     }
 

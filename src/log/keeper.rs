@@ -61,7 +61,10 @@ pub(super) struct Keeper {
 
 impl Work {
     pub(super) fn new(prepare: bool) -> Self {
-        Self { prepare: AtomicBool::new(prepare), ..Self::default() }
+        Self {
+            prepare: AtomicBool::new(prepare),
+            ..Self::default()
+        }
     }
 
     /// A segment is full: it wants its footer.
@@ -74,7 +77,8 @@ impl Work {
     pub(super) fn written(&self, end: u64, capacity: u64, mean: u64) {
         self.commits.fetch_add(1, Ordering::Relaxed);
         let news = !self.tail_dirty.swap(true, Ordering::Relaxed);
-        let half = self.prepare.load(Ordering::Relaxed) && end * 2 > capacity && mean < PREPARE_BELOW;
+        let half =
+            self.prepare.load(Ordering::Relaxed) && end * 2 > capacity && mean < PREPARE_BELOW;
         if half {
             // Asked once a segment: `reset_spare` arms it again.
             self.prepare.store(false, Ordering::Relaxed);
@@ -99,10 +103,15 @@ impl Keeper {
     pub(super) fn start(shared: &Arc<Shared>) -> Result<Self> {
         let spawn = |name: &str, run: fn(&Shared)| {
             let shared = Arc::clone(shared);
-            let thread = std::thread::Builder::new().name(name.into()).spawn(move || run(&shared));
+            let thread = std::thread::Builder::new()
+                .name(name.into())
+                .spawn(move || run(&shared));
             thread.map_err(|source| Error::io("start a thread for", shared_path(), source))
         };
-        let threads = vec![spawn("mailkeep-log", Shared::keep)?, spawn("mailkeep-commit", Shared::lead_when_asked)?];
+        let threads = vec![
+            spawn("mailkeep-log", Shared::keep)?,
+            spawn("mailkeep-commit", Shared::lead_when_asked)?,
+        ];
         Ok(Self { threads })
     }
 
@@ -126,12 +135,13 @@ fn shared_path() -> String {
 }
 
 impl Shared {
-    /// Has the commit thread write what waits.
-    pub(super) fn ask_for_leader(&self) {
+    /// Has the commit thread write what waits; false when there is none.
+    pub(super) fn ask_for_leader(&self) -> bool {
         if self.options.background {
             *self.work.leader_wanted.lock() = true;
             self.work.lead.notify_one();
         }
+        self.options.background
     }
 
     fn lead_when_asked(&self) {
@@ -206,9 +216,11 @@ impl Shared {
     fn make_spare(&self, len: u64) -> std::io::Result<Arc<dyn File>> {
         let _ = self.storage.remove(SPARE);
         let file = self.storage.open(SPARE, Open::Create)?;
-        fill_from(&*file, 0, len).and_then(|()| file.sync()).inspect_err(|_| {
-            let _ = self.storage.remove(SPARE);
-        })?;
+        fill_from(&*file, 0, len)
+            .and_then(|()| file.sync())
+            .inspect_err(|_| {
+                let _ = self.storage.remove(SPARE);
+            })?;
         Ok(file)
     }
 
@@ -252,7 +264,9 @@ impl Shared {
             generation: segment.header.generation,
             first_record: segment.first_record(),
             first_batch: segment.header.first_batch,
-            last_batch: last.map_or(segment.header.first_batch.saturating_sub(1), |found| found.head.batch),
+            last_batch: last.map_or(segment.header.first_batch.saturating_sub(1), |found| {
+                found.head.batch
+            }),
             last_crc: last.map_or(0, |found| found.head.crc()),
             footer_at,
             digest,
@@ -264,16 +278,23 @@ impl Shared {
         let page = bytes.get(bytes.len() - PAGE..).unwrap_or_default();
         let trailer = Trailer::decode(page).map_err(|fault| segment.fault(footer_at, fault))?;
         let next_record = segment.first_record() + places.len() as u64;
-        let edit = crate::format::segments::Edit { end: footer_at, next_record, ..edit_of(segment, What::Sealed) };
+        let edit = crate::format::segments::Edit {
+            end: footer_at,
+            next_record,
+            ..edit_of(segment, What::Sealed)
+        };
         self.ledger.lock().append(&[edit])?;
-        self.log_len.fetch_add(bytes.len() as u64, Ordering::Relaxed);
+        self.log_len
+            .fetch_add(bytes.len() as u64, Ordering::Relaxed);
         Ok(Some(trailer))
     }
 
     fn write_footer(&self, segment: &Segment, footer_at: u64, bytes: &[u8]) -> Result<()> {
         let file = &segment.file;
-        file.write_at(&[bytes], footer_at).map_err(segment.io("write"))?;
-        file.set_len(footer_at + bytes.len() as u64).map_err(segment.io("cut"))?;
+        file.write_at(&[bytes], footer_at)
+            .map_err(segment.io("write"))?;
+        file.set_len(footer_at + bytes.len() as u64)
+            .map_err(segment.io("cut"))?;
         file.sync().map_err(segment.io("sync"))
     }
 }
@@ -291,7 +312,9 @@ pub(super) fn fill_from(file: &dyn File, from: u64, len: u64) -> std::io::Result
     let zeroes = vec![0; usize::try_from(len).unwrap_or(usize::MAX).min(1 << 20)];
     let mut at = from;
     while at < from + len {
-        let piece = usize::try_from(from + len - at).unwrap_or(usize::MAX).min(zeroes.len());
+        let piece = usize::try_from(from + len - at)
+            .unwrap_or(usize::MAX)
+            .min(zeroes.len());
         file.write_at(&[zeroes.get(..piece).unwrap_or_default()], at)?;
         at += piece as u64;
     }

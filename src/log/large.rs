@@ -38,8 +38,11 @@ impl Shared {
         let segment = self.write_body(&name, header, body).inspect_err(|_| {
             let _ = self.storage.remove(&name);
         })?;
-        self.ledger.lock().append(&[edit_of(&segment, What::Body)])?;
-        self.log_len.fetch_add(u64::from(body.len), Ordering::Relaxed);
+        self.ledger
+            .lock()
+            .append(&[edit_of(&segment, What::Body)])?;
+        self.log_len
+            .fetch_add(u64::from(body.len), Ordering::Relaxed);
         Ok(number)
     }
 
@@ -52,14 +55,22 @@ impl Shared {
         body::sign(segment.place, number, &mut encoded);
         let mut parts: Vec<&[u8]> = vec![&encoded];
         parts.extend(body.parts);
-        segment.file.write_at(&parts, PAGE as u64).map_err(segment.io("write"))?;
+        segment
+            .file
+            .write_at(&parts, PAGE as u64)
+            .map_err(segment.io("write"))?;
         segment.file.sync().map_err(segment.io("sync"))?;
         Ok(segment)
     }
 
     /// The large body in segment `number`.
     pub(super) fn large_body(&self, number: u64, missing: &dyn Fn() -> Error) -> Result<Body> {
-        let open = self.large.lock().iter().find(|segment| segment.number() == number).cloned();
+        let open = self
+            .large
+            .lock()
+            .iter()
+            .find(|segment| segment.number() == number)
+            .cloned();
         let segment = match open {
             Some(segment) => segment,
             None => self.open_large(number, missing)?,
@@ -70,18 +81,25 @@ impl Shared {
     fn open_large(&self, number: u64, missing: &dyn Fn() -> Error) -> Result<Arc<Segment>> {
         let name = segment_name(number);
         let path = join_path(&self.storage.describe(), &name);
-        let file = self.storage.open(&name, Open::Read).map_err(|source| match source.kind() {
-            std::io::ErrorKind::NotFound => missing(),
-            _ => Error::io("open", &path, source),
-        })?;
+        let file = self
+            .storage
+            .open(&name, Open::Read)
+            .map_err(|source| match source.kind() {
+                std::io::ErrorKind::NotFound => missing(),
+                _ => Error::io("open", &path, source),
+            })?;
         let mut page = vec![0; PAGE];
-        file.read_at(&mut page, 0).map_err(|source| Error::io("read", &path, source))?;
+        file.read_at(&mut page, 0)
+            .map_err(|source| Error::io("read", &path, source))?;
         let header = SegmentHeader::decode(&page).map_err(|fault| Error::fault(&path, 0, fault))?;
         if header.store != self.store || header.segment != number {
             return Err(Error::fault(&path, 0, Fault::Foreign));
         }
         // The record number that binds this body is the segment's own.
-        let header = SegmentHeader { first_record: number, ..header };
+        let header = SegmentHeader {
+            first_record: number,
+            ..header
+        };
         let segment = Arc::new(Segment::new(header, path, file));
         let mut open = self.large.lock();
         if open.len() >= OPEN_MAX {

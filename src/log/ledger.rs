@@ -6,9 +6,11 @@
 use std::sync::Arc;
 
 use super::join_path;
+use super::recovery::TAIL;
 use crate::error::{Error, Result};
 use crate::format::manifest::{Manifest, Member, MemberState};
 use crate::format::segments::{self, Edit};
+use crate::format::tail::FILE_LEN;
 use crate::format::{Fault, Features, PAGE, StoreId};
 use crate::io::{File, Host, Open, Storage};
 
@@ -32,11 +34,16 @@ impl Ledger {
         let at = |name: &str| join_path(&volume, name);
         let wrap = |op, name: &'static str| move |source| Error::io(op, at(name), source);
         for folder in ["log", "index", "quarantine"] {
-            storage.create_folder(folder).map_err(|source| Error::io("create", join_path(&volume, folder), source))?;
+            storage
+                .create_folder(folder)
+                .map_err(|source| Error::io("create", join_path(&volume, folder), source))?;
         }
         let store = StoreId(host.unique());
         let own = host.unique();
-        replace(storage, SEGMENTS, &segments::encode_head(store)).map_err(wrap("create", SEGMENTS))?;
+        let zeroes = vec![0; usize::try_from(FILE_LEN).unwrap_or(0)];
+        replace(storage, TAIL, &zeroes).map_err(wrap("create", TAIL))?;
+        replace(storage, SEGMENTS, &segments::encode_head(store))
+            .map_err(wrap("create", SEGMENTS))?;
         let manifest = Manifest {
             store,
             volume: own,
@@ -50,31 +57,52 @@ impl Ledger {
             created_ms: host.now_ms(),
             clean: true,
             features: Features::default(),
-            members: vec![Member { volume: own, state: MemberState::Current, since_batch: 0 }],
+            members: vec![Member {
+                volume: own,
+                state: MemberState::Current,
+                since_batch: 0,
+            }],
         };
         let mut slots = manifest.encode();
         slots.resize(2 * PAGE, 0);
         replace(storage, MANIFEST_NEW, &slots).map_err(wrap("create", MANIFEST))?;
-        storage.rename(MANIFEST_NEW, MANIFEST).map_err(wrap("create", MANIFEST))?;
+        storage
+            .rename(MANIFEST_NEW, MANIFEST)
+            .map_err(wrap("create", MANIFEST))?;
         storage.sync_dir("").map_err(wrap("create", MANIFEST))
     }
 
     /// Opens the ledger and reads the list of segments. `how` is [`Open::Write`] or [`Open::Read`].
-    pub(super) fn open(storage: &dyn Storage, how: Open) -> Result<(Self, Vec<Result<Edit, Fault>>)> {
+    pub(super) fn open(
+        storage: &dyn Storage,
+        how: Open,
+    ) -> Result<(Self, Vec<Result<Edit, Fault>>)> {
         let volume = storage.describe();
         let manifest_path = join_path(&volume, MANIFEST);
-        let manifest_file =
-            storage.open(MANIFEST, how).map_err(|source| Error::io("open", &manifest_path, source))?;
+        let manifest_file = storage
+            .open(MANIFEST, how)
+            .map_err(|source| Error::io("open", &manifest_path, source))?;
         let manifest = read_manifest(&*manifest_file, &manifest_path)?;
         let segments_path = join_path(&volume, SEGMENTS);
-        let segments_file = storage.open(SEGMENTS, how).map_err(|source| match source.kind() {
-            std::io::ErrorKind::NotFound => {
-                Error::Incomplete { path: volume.clone(), what: "SEGMENTS is missing".into() }
-            }
-            _ => Error::io("open", &segments_path, source),
-        })?;
+        let segments_file = storage
+            .open(SEGMENTS, how)
+            .map_err(|source| match source.kind() {
+                std::io::ErrorKind::NotFound => Error::Incomplete {
+                    path: volume.clone(),
+                    what: "SEGMENTS is missing".into(),
+                },
+                _ => Error::io("open", &segments_path, source),
+            })?;
         let edits = read_edits(&*segments_file, &manifest, &segments_path)?;
-        Ok((Self { manifest, volume, manifest_file, segments_file }, edits))
+        Ok((
+            Self {
+                manifest,
+                volume,
+                manifest_file,
+                segments_file,
+            },
+            edits,
+        ))
     }
 
     /// Adds edits to SEGMENTS and counts them in MANIFEST; both are durable after.
@@ -88,9 +116,13 @@ impl Ledger {
             chain = segments::chain(chain, &encoded);
             bytes.extend_from_slice(&encoded);
         }
-        let written = self.segments_file.write_at(&[&bytes], segments::offset(first));
+        let written = self
+            .segments_file
+            .write_at(&[&bytes], segments::offset(first));
         written.map_err(|source| Error::io("write", &path, source))?;
-        self.segments_file.sync().map_err(|source| Error::io("sync", &path, source))?;
+        self.segments_file
+            .sync()
+            .map_err(|source| Error::io("sync", &path, source))?;
         let count = edits.len() as u64;
         self.update(|manifest| {
             manifest.edits += count;
@@ -106,7 +138,9 @@ impl Ledger {
         let path = join_path(&self.volume, MANIFEST);
         let written = self.manifest_file.write_at(&[&next.encode()], next.slot());
         written.map_err(|source| Error::io("write", &path, source))?;
-        self.manifest_file.sync().map_err(|source| Error::io("sync", &path, source))?;
+        self.manifest_file
+            .sync()
+            .map_err(|source| Error::io("sync", &path, source))?;
         self.manifest = next;
         Ok(())
     }
@@ -131,23 +165,35 @@ fn read_manifest(file: &dyn File, path: &str) -> Result<Manifest> {
         let read = file.read_at(&mut page, slot * PAGE as u64);
         read.map_err(|source| Error::io("read", path, source))?;
         match Manifest::decode(&page) {
-            Err(fault) if fault.is_newer() => return Err(Error::fault(path, slot * PAGE as u64, fault)),
+            Err(fault) if fault.is_newer() => {
+                return Err(Error::fault(path, slot * PAGE as u64, fault));
+            }
             slot => slots.push(slot),
         }
     }
     let first_fault = slots.iter().find_map(|slot| slot.as_ref().err().copied());
-    let newest = slots.into_iter().flatten().max_by_key(|manifest| manifest.generation);
+    let newest = slots
+        .into_iter()
+        .flatten()
+        .max_by_key(|manifest| manifest.generation);
     newest.ok_or_else(|| Error::fault(path, 0, first_fault.unwrap_or(Fault::Lost)))
 }
 
 /// The edits that MANIFEST counts. A single bad one is passed on as such: the segment's own header says most of it.
-fn read_edits(file: &dyn File, manifest: &Manifest, path: &str) -> Result<Vec<Result<Edit, Fault>>> {
+fn read_edits(
+    file: &dyn File,
+    manifest: &Manifest,
+    path: &str,
+) -> Result<Vec<Result<Edit, Fault>>> {
     let io = |source| Error::io("read", path, source);
     let len = file.len().map_err(io)?;
     let needed = segments::offset(manifest.edits);
     if len < needed {
         let what = format!("SEGMENTS has {len} bytes, {needed} are needed");
-        return Err(Error::Incomplete { path: path.into(), what });
+        return Err(Error::Incomplete {
+            path: path.into(),
+            what,
+        });
     }
     let mut head = vec![0; segments::EDIT_LEN];
     file.read_at(&mut head, 0).map_err(io)?;
@@ -158,7 +204,8 @@ fn read_edits(file: &dyn File, manifest: &Manifest, path: &str) -> Result<Vec<Re
     let mut edits = Vec::new();
     let mut bytes = vec![0; segments::EDIT_LEN];
     for index in 0..manifest.edits {
-        file.read_at(&mut bytes, segments::offset(index)).map_err(io)?;
+        file.read_at(&mut bytes, segments::offset(index))
+            .map_err(io)?;
         edits.push(Edit::decode(store, index, &bytes));
     }
     Ok(edits)

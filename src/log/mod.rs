@@ -78,7 +78,10 @@ struct Shared {
 
 impl std::fmt::Debug for Shared {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Shared").field("storage", &self.storage).field("store", &self.store).finish_non_exhaustive()
+        f.debug_struct("Shared")
+            .field("storage", &self.storage)
+            .field("store", &self.store)
+            .finish_non_exhaustive()
     }
 }
 
@@ -109,7 +112,11 @@ impl Log {
 
     /// Adds records to the batch that fills. `fill` gets the writer of that batch under the queue's lock: it must be
     /// short and cannot fail.
-    pub(crate) fn join<T>(&self, durability: Durability, fill: impl FnOnce(&mut GroupWriter<'_>) -> T) -> Result<(u64, T)> {
+    pub(crate) fn join<T>(
+        &self,
+        durability: Durability,
+        fill: impl FnOnce(&mut GroupWriter<'_>) -> T,
+    ) -> Result<(u64, T)> {
         self.shared.join(durability, fill)
     }
 
@@ -139,9 +146,11 @@ impl Log {
         match segment.record(number)?.1 {
             Change::Deliver(deliver) => match deliver.body {
                 BodyAt::Here(_) => Err(missing()),
-                BodyAt::Record(owner) => {
-                    self.shared.segment_of(owner)?.own_body(owner)?.ok_or_else(missing)
-                }
+                BodyAt::Record(owner) => self
+                    .shared
+                    .segment_of(owner)?
+                    .own_body(owner)?
+                    .ok_or_else(missing),
                 BodyAt::Segment(segment) => self.shared.large_body(segment, &missing),
             },
             _ => Err(missing()),
@@ -169,7 +178,10 @@ impl Log {
         let next_record = self.shared.queue.lock().next_record();
         LogStat {
             segments: segments.len() as u64,
-            sealed: segments.iter().filter(|segment| segment.is_sealed()).count() as u64,
+            sealed: segments
+                .iter()
+                .filter(|segment| segment.is_sealed())
+                .count() as u64,
             bytes: self.shared.log_len.load(Ordering::Relaxed),
             next_record,
             batches: self.shared.done.load(Ordering::Acquire),
@@ -208,7 +220,9 @@ impl Shared {
         let segments = self.segments.read();
         let after = segments.partition_point(|segment| segment.first_record() <= number);
         let found = after.checked_sub(1).and_then(|at| segments.get(at));
-        found.cloned().ok_or_else(|| Error::fault(self.path("log"), 0, crate::format::Fault::Lost))
+        found
+            .cloned()
+            .ok_or_else(|| Error::fault(self.path("log"), 0, crate::format::Fault::Lost))
     }
 }
 

@@ -59,13 +59,8 @@ impl Queue {
         self.stopped.clone()
     }
 
-    pub(super) fn is_empty(&self) -> bool {
-        self.groups.is_empty()
-    }
-
-    /// Whether somebody asked to be woken for a batch that waits and nobody writes it.
-    pub(super) fn wants_leader(&self) -> bool {
-        !self.leading && !self.groups.is_empty() && !self.wakers.is_empty()
+    pub(super) fn is_closed(&self) -> bool {
+        self.closed
     }
 
     pub(super) fn close(&mut self) {
@@ -74,7 +69,9 @@ impl Queue {
 
     pub(super) fn stop(&mut self, why: &Error) {
         if self.stopped.is_none() {
-            self.stopped = Some(Error::Stopped { source: Arc::new(why.clone()) });
+            self.stopped = Some(Error::Stopped {
+                source: Arc::new(why.clone()),
+            });
         }
     }
 
@@ -88,7 +85,10 @@ impl Queue {
 
     /// The group that fills, begun if need be.
     fn open_group(&mut self) -> Option<&mut Group> {
-        let full = self.groups.back().is_none_or(|group| group.payload_len() >= GROUP_FULL);
+        let full = self
+            .groups
+            .back()
+            .is_none_or(|group| group.payload_len() >= GROUP_FULL);
         if full {
             let (batch, record) = (self.next_batch, self.next_record);
             let group = match self.spare.take() {
@@ -107,7 +107,10 @@ impl Queue {
 
     fn failure_of(&self, batch: u64) -> Option<&Error> {
         let at = self.failures.partition_point(|(_, last, _)| *last < batch);
-        self.failures.get(at).filter(|(first, ..)| *first <= batch).map(|(.., error)| error)
+        self.failures
+            .get(at)
+            .filter(|(first, ..)| *first <= batch)
+            .map(|(.., error)| error)
     }
 
     /// All batches from `first` on that exist have failed.
@@ -142,7 +145,11 @@ impl Shared {
         }
     }
 
-    pub(super) fn join<T>(&self, durability: Durability, fill: impl FnOnce(&mut GroupWriter<'_>) -> T) -> Result<(u64, T)> {
+    pub(super) fn join<T>(
+        &self,
+        durability: Durability,
+        fill: impl FnOnce(&mut GroupWriter<'_>) -> T,
+    ) -> Result<(u64, T)> {
         if self.read_only.load(Ordering::Relaxed) {
             return Err(Error::ReadOnly);
         }
@@ -166,7 +173,11 @@ impl Shared {
             return Some(Ok(()));
         }
         let queue = self.queue.lock();
-        Some(queue.failure_of(batch).map_or(Ok(()), |error| Err(error.clone())))
+        Some(
+            queue
+                .failure_of(batch)
+                .map_or(Ok(()), |error| Err(error.clone())),
+        )
     }
 
     /// Waits for `batch`; writes it itself where nobody else does.
@@ -195,7 +206,10 @@ impl Shared {
         if self.done.load(Ordering::Acquire) >= batch {
             return false;
         }
-        let known = queue.wakers.iter().any(|(for_batch, known)| *for_batch == batch && known.will_wake(waker));
+        let known = queue
+            .wakers
+            .iter()
+            .any(|(for_batch, known)| *for_batch == batch && known.will_wake(waker));
         if !known {
             queue.wakers.push((batch, waker.clone()));
         }
@@ -208,20 +222,21 @@ impl Shared {
         last.map_or(Ok(()), |batch| self.wait(batch))
     }
 
-    /// Writes the next group, if there is one and nobody else is at it.
-    pub(super) fn lead_once(&self) {
-        let queue = self.queue.lock();
-        if !queue.leading && !queue.groups.is_empty() {
-            drop(self.lead(queue));
-        }
-    }
-
     /// Writes the first group that waits. The queue's lock is given back meanwhile.
-    fn lead<'a>(&'a self, mut queue: parking_lot::MutexGuard<'a, Queue>) -> parking_lot::MutexGuard<'a, Queue> {
-        let Some(mut group) = queue.groups.pop_front() else { return queue };
+    fn lead<'a>(
+        &'a self,
+        mut queue: parking_lot::MutexGuard<'a, Queue>,
+    ) -> parking_lot::MutexGuard<'a, Queue> {
+        let Some(mut group) = queue.groups.pop_front() else {
+            return queue;
+        };
         queue.leading = true;
         drop(queue);
-        let mut leadership = Leadership { shared: self, batch: group.batch, ended: false };
+        let mut leadership = Leadership {
+            shared: self,
+            batch: group.batch,
+            ended: false,
+        };
         let result = self.writer.lock().commit(self, &mut group);
         leadership.ended = true;
         let mut queue = self.queue.lock();
@@ -267,7 +282,9 @@ impl Drop for Leadership<'_> {
     fn drop(&mut self) {
         if !self.ended {
             let mut queue = self.shared.queue.lock();
-            let done = self.shared.failed_from(&mut queue, self.batch, &Error::Closed);
+            let done = self
+                .shared
+                .failed_from(&mut queue, self.batch, &Error::Closed);
             self.shared.finish_lead(&mut queue, done);
         }
     }

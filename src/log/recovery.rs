@@ -17,6 +17,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64};
 
 use parking_lot::{Condvar, Mutex, RwLock};
 
+pub(super) use tail::TAIL;
+
 pub use report::{Cut, Hole, LostMessage, RecoveryReport};
 
 use super::keeper::{Keeper, Work};
@@ -65,13 +67,43 @@ struct Decision {
 
 /// The table, read from the top. FORMAT.md section 13.
 const DECISIONS: [Decision; 6] = [
-    Decision { inside: Some(true), acknowledged: None, looks: None, verdict: Verdict::Hole },
-    Decision { inside: None, acknowledged: Some(true), looks: None, verdict: Verdict::Hole },
-    Decision { inside: None, acknowledged: None, looks: Some(Looks::Empty), verdict: Verdict::End },
-    Decision { inside: None, acknowledged: None, looks: Some(Looks::Torn), verdict: Verdict::Cut },
+    Decision {
+        inside: Some(true),
+        acknowledged: None,
+        looks: None,
+        verdict: Verdict::Hole,
+    },
+    Decision {
+        inside: None,
+        acknowledged: Some(true),
+        looks: None,
+        verdict: Verdict::Hole,
+    },
+    Decision {
+        inside: None,
+        acknowledged: None,
+        looks: Some(Looks::Empty),
+        verdict: Verdict::End,
+    },
+    Decision {
+        inside: None,
+        acknowledged: None,
+        looks: Some(Looks::Torn),
+        verdict: Verdict::Cut,
+    },
     // Written whole and then changed: no power cut does that. Perhaps acknowledged just before TAIL was synced.
-    Decision { inside: None, acknowledged: None, looks: Some(Looks::Altered), verdict: Verdict::Hole },
-    Decision { inside: None, acknowledged: None, looks: None, verdict: Verdict::Hole },
+    Decision {
+        inside: None,
+        acknowledged: None,
+        looks: Some(Looks::Altered),
+        verdict: Verdict::Hole,
+    },
+    Decision {
+        inside: None,
+        acknowledged: None,
+        looks: None,
+        verdict: Verdict::Hole,
+    },
 ];
 
 pub(super) fn decide(inside: bool, acknowledged: bool, looks: Looks) -> Verdict {
@@ -80,7 +112,10 @@ pub(super) fn decide(inside: bool, acknowledged: bool, looks: Looks) -> Verdict 
             && row.acknowledged.is_none_or(|value| value == acknowledged)
             && row.looks.is_none_or(|value| value == looks)
     };
-    DECISIONS.iter().find(fits).map_or(Verdict::Hole, |row| row.verdict)
+    DECISIONS
+        .iter()
+        .find(fits)
+        .map_or(Verdict::Hole, |row| row.verdict)
 }
 
 /// The state of an opening.
@@ -100,6 +135,11 @@ struct Opening<'a> {
     large: HashSet<u64>,
     /// A record kind of a newer build that allows reading only.
     newer: Option<u8>,
+    highest_segment: u64,
+    /// Where the batches of each segment end.
+    ends: Vec<u64>,
+    /// Read-only: the last batch that is shown. A live writer may be further on.
+    show: Option<u64>,
 }
 
 impl Log {
@@ -110,21 +150,32 @@ impl Log {
         lock: Option<Box<dyn Send + Sync>>,
         replay: &mut dyn Replay,
     ) -> Result<(Self, RecoveryReport)> {
-        let how = if options.read_only { Open::Read } else { Open::Write };
+        let how = if options.read_only {
+            Open::Read
+        } else {
+            Open::Write
+        };
+        let raw_tail = tail::read(&*storage, how)?;
         let (mut ledger, edits) = Ledger::open(&*storage, how)?;
-        let tail = tail::read(&*storage, how, &ledger)?;
-        let listed = list::segments(&*storage, &ledger, edits, how)?;
-        let mut opening = Opening::new(&*storage, replay, &ledger, &tail);
-        opening.report.unlisted = listed.unlisted;
-        opening.report.missing = listed.missing;
+        let tail = raw_tail.mark(ledger.manifest.store);
+        let mut listed = list::segments(&*storage, &ledger, edits, how)?;
+        let mut opening = Opening::new(&*storage, replay, &ledger, &tail, options.read_only);
+        opening.note(&mut listed);
         opening.check_complete(&ledger, &tail, &listed.segments, &options)?;
         opening.find_durable(&listed.segments);
         let mut ended = Vec::new();
         let active = opening.read_all(&listed.segments, &tail, &mut ended)?;
         if let (Some(kind), false) = (opening.newer, options.read_only) {
-            return Err(Error::fault(storage.describe(), 0, crate::format::Fault::Kind { kind }));
+            return Err(Error::fault(
+                storage.describe(),
+                0,
+                crate::format::Fault::Kind { kind },
+            ));
         }
-        opening.next_record = opening.next_record.max(tail.next_record()).max(ledger.manifest.next_record);
+        opening.next_record = opening
+            .next_record
+            .max(tail.next_record())
+            .max(ledger.manifest.next_record);
         if !options.read_only {
             opening.make_durable(active.as_ref())?;
             let nonce = options.host.unique();
@@ -135,7 +186,16 @@ impl Log {
             })?;
             list::drop_orphans(&*storage, &mut ledger, &listed.large, &opening.large)?;
         }
-        let parts = Parts { storage: Arc::clone(&storage), options, lock, ledger, tail, ended, listed: listed.segments, active };
+        let parts = Parts {
+            storage: Arc::clone(&storage),
+            options,
+            lock,
+            ledger,
+            tail,
+            ended,
+            listed: listed.segments,
+            active,
+        };
         opening.finish(parts)
     }
 }
@@ -153,11 +213,20 @@ struct Parts {
 }
 
 impl<'a> Opening<'a> {
-    fn new(storage: &'a dyn Storage, replay: &'a mut dyn Replay, ledger: &Ledger, tail: &tail::Mark) -> Self {
+    fn new(
+        storage: &'a dyn Storage,
+        replay: &'a mut dyn Replay,
+        ledger: &Ledger,
+        tail: &tail::Mark,
+        read_only: bool,
+    ) -> Self {
         Self {
             storage,
             replay,
-            report: RecoveryReport { clean: ledger.manifest.clean, ..RecoveryReport::default() },
+            report: RecoveryReport {
+                clean: ledger.manifest.clean,
+                ..RecoveryReport::default()
+            },
             next_record: 1,
             last_batch: 0,
             last_crc: 0,
@@ -165,28 +234,49 @@ impl<'a> Opening<'a> {
             fenced: Vec::new(),
             large: HashSet::new(),
             newer: None,
+            highest_segment: 0,
+            ends: Vec::new(),
+            show: read_only.then(|| ledger.manifest.durable_batch.max(tail.written())),
         }
     }
 
     /// Refuses a store of which files are missing, or that is older than its own marks, unless the loss is accepted.
-    fn check_complete(&mut self, ledger: &Ledger, tail: &tail::Mark, segments: &[Listed], options: &Options) -> Result<()> {
+    fn check_complete(
+        &mut self,
+        ledger: &Ledger,
+        tail: &tail::Mark,
+        segments: &[Listed],
+        options: &Options,
+    ) -> Result<()> {
         let volume = self.storage.describe();
         if tail.epoch() > ledger.manifest.epoch {
-            let what = format!("MANIFEST is of epoch {}, TAIL of {}", ledger.manifest.epoch, tail.epoch());
+            let what = format!(
+                "MANIFEST is of epoch {}, TAIL of {}",
+                ledger.manifest.epoch,
+                tail.epoch()
+            );
             return Err(Error::Incomplete { path: volume, what });
         }
         for listed in segments {
-            let len = listed.segment.file.len().map_err(listed.segment.io("read"))?;
+            let len = listed
+                .segment
+                .file
+                .len()
+                .map_err(listed.segment.io("read"))?;
             let needed = listed.needed_len(tail);
             if len < needed {
-                let what = format!("{} has {len} bytes, {needed} are needed", listed.segment.path());
+                let what = format!(
+                    "{} has {len} bytes, {needed} are needed",
+                    listed.segment.path()
+                );
                 self.report.missing.push(what);
             }
         }
         match self.report.missing.first() {
-            Some(what) if !options.read_only && !options.accept_loss => {
-                Err(Error::Incomplete { path: volume, what: what.clone() })
-            }
+            Some(what) if !options.read_only && !options.accept_loss => Err(Error::Incomplete {
+                path: volume,
+                what: what.clone(),
+            }),
             _ => Ok(()),
         }
     }
@@ -196,14 +286,21 @@ impl<'a> Opening<'a> {
         let mut later = segments.iter().rev();
         // A segment is begun only when all before it is durable: only the last one can have an uncertain end.
         let Some(last) = later.next() else { return };
-        self.durable = self.durable.max(last.segment.header.first_batch.saturating_sub(1));
+        self.durable = self
+            .durable
+            .max(last.segment.header.first_batch.saturating_sub(1));
         let survey = last.scanner().survey();
         let said = survey.batches.iter().map(|found| found.head.durable).max();
         self.durable = self.durable.max(said.unwrap_or(0));
     }
 
     /// Reads all segments in order; returns the one to go on with.
-    fn read_all(&mut self, segments: &[Listed], tail: &tail::Mark, ended: &mut Vec<Edit>) -> Result<Option<Active>> {
+    fn read_all(
+        &mut self,
+        segments: &[Listed],
+        tail: &tail::Mark,
+        ended: &mut Vec<Edit>,
+    ) -> Result<Option<Active>> {
         let mut active = None;
         for (at, listed) in segments.iter().enumerate() {
             self.report.segments += 1;
@@ -212,16 +309,22 @@ impl<'a> Opening<'a> {
             let mut survey = scanner.survey();
             let inside = next.is_some() || listed.is_finished();
             let rest = self.judge(&mut scanner, &mut survey, inside);
+            self.ends.push(survey.end);
             let mut places = Vec::new();
             self.read_segment(listed, &mut scanner, &survey, &mut places)?;
             self.check_chain(listed, &survey, next, tail, rest);
             listed.segment.set_places(places);
             self.report.unreadable += scanner.unreadable.len() as u64;
             if listed.is_sealed() {
-                listed.load_footer(self);
+                listed.load_footer(&mut self.report);
             } else if !inside {
                 active = self.end_of_log(listed, &survey, rest, &mut scanner, ended);
             }
+        }
+        if active.is_none() && tail.next_record() > self.next_record {
+            // The segment that TAIL speaks of is not there at all.
+            let path = self.storage.describe();
+            self.lose(&path, 0..0, self.next_record..tail.next_record(), &[]);
         }
         Ok(active)
     }
@@ -231,11 +334,18 @@ impl<'a> Opening<'a> {
     fn judge(&self, scanner: &mut Scanner<'_>, survey: &mut Survey, inside: bool) -> Verdict {
         let unsure = |found: &&Found| found.head.batch > self.durable;
         let torn_batch = survey.batches.iter().filter(unsure).find(|found| {
-            !inside && scanner.batch_looks(found).is_some_and(|looks| decide(inside, false, looks) == Verdict::Cut)
+            !inside
+                && scanner
+                    .batch_looks(found)
+                    .is_some_and(|looks| decide(inside, false, looks) == Verdict::Cut)
         });
         let torn_gap = survey.gaps.iter().find(|gap| {
-            let before = survey.batches.iter().rfind(|found| found.offset < gap.start);
-            let acknowledged = before.map_or(self.last_batch, |found| found.head.batch) < self.durable;
+            let before = survey
+                .batches
+                .iter()
+                .rfind(|found| found.offset < gap.start);
+            let acknowledged =
+                before.map_or(self.last_batch, |found| found.head.batch) < self.durable;
             // Batches behind an empty place: it was not whole, only its first sectors are not there.
             let looks = match scanner.looks(gap.start) {
                 Looks::Empty => Looks::Torn,
@@ -243,35 +353,89 @@ impl<'a> Opening<'a> {
             };
             decide(inside, acknowledged, looks) == Verdict::Cut
         });
-        let cut = [torn_batch.map(|found| found.offset), torn_gap.map(|gap| gap.start)].into_iter().flatten().min();
+        let cut = [
+            torn_batch.map(|found| found.offset),
+            torn_gap.map(|gap| gap.start),
+        ]
+        .into_iter()
+        .flatten()
+        .min();
+        if let Some(show) = self.show.filter(|_| !inside) {
+            // What a live writer is at is none of a reader's business.
+            let end = survey
+                .batches
+                .iter()
+                .find(|found| found.head.batch > show)
+                .map(|found| found.offset);
+            if let Some(end) = end.into_iter().chain(cut).min() {
+                survey.batches.retain(|found| found.offset < end);
+                survey.gaps.retain(|gap| gap.start < end);
+                survey.end = end;
+                return Verdict::End;
+            }
+        }
         if let Some(cut) = cut {
             survey.batches.retain(|found| found.offset < cut);
             survey.gaps.retain(|gap| gap.start < cut);
             survey.end = cut;
             return Verdict::Cut;
         }
-        let last = survey.batches.last().map_or(self.last_batch, |found| found.head.batch);
+        let last = survey
+            .batches
+            .last()
+            .map_or(self.last_batch, |found| found.head.batch);
         let looks = scanner.looks(survey.end);
-        if inside && looks == Looks::Empty { Verdict::End } else { decide(inside, last < self.durable, looks) }
+        if inside && looks == Looks::Empty {
+            Verdict::End
+        } else {
+            decide(inside, last < self.durable, looks)
+        }
     }
 
     /// Replays what is there, in order, and notes what is not.
-    fn read_segment(&mut self, listed: &Listed, scanner: &mut Scanner<'_>, survey: &Survey, places: &mut Vec<RecordAt>) -> Result<()> {
+    fn read_segment(
+        &mut self,
+        listed: &Listed,
+        scanner: &mut Scanner<'_>,
+        survey: &Survey,
+        places: &mut Vec<RecordAt>,
+    ) -> Result<()> {
         let mut gaps = survey.gaps.iter().peekable();
         for found in &survey.batches {
             while let Some(gap) = gaps.next_if(|gap| gap.start < found.offset) {
-                self.read_gap(listed, scanner, gap.clone(), found.head.first_record, places)?;
+                self.read_gap(
+                    listed,
+                    scanner,
+                    gap.clone(),
+                    found.head.first_record,
+                    places,
+                )?;
             }
             self.read_batch(listed, scanner, found, places)?;
         }
         Ok(())
     }
 
-    fn read_batch(&mut self, listed: &Listed, scanner: &mut Scanner<'_>, found: &Found, places: &mut Vec<RecordAt>) -> Result<()> {
+    fn read_batch(
+        &mut self,
+        listed: &Listed,
+        scanner: &mut Scanner<'_>,
+        found: &Found,
+        places: &mut Vec<RecordAt>,
+    ) -> Result<()> {
         let first = listed.segment.first_record();
-        let numbers = found.head.first_record..found.head.first_record + u64::from(found.head.count);
-        if self.last_crc != found.head.previous && numbers.start > self.next_record && self.last_batch != 0 {
-            self.lose(listed, found.offset..found.offset, self.next_record..numbers.start, &[]);
+        let numbers =
+            found.head.first_record..found.head.first_record + u64::from(found.head.count);
+        if self.last_crc != found.head.previous
+            && numbers.start > self.next_record
+            && self.last_batch != 0
+        {
+            self.lose(
+                listed.segment.path(),
+                found.offset..found.offset,
+                self.next_record..numbers.start,
+                &[],
+            );
         }
         let records_at = found.offset + found.head.head_len() as u64;
         let bodies_at = found.offset + found.head.bodies_at() as u64;
@@ -286,11 +450,20 @@ impl<'a> Opening<'a> {
                 },
                 _ => 0,
             };
-            put(places, first, piece.frame.header.number, records_at + piece.at as u64, body);
+            put(
+                places,
+                first,
+                piece.frame.header.number,
+                records_at + piece.at as u64,
+                body,
+            );
             here.insert(piece.frame.header.number);
         }
         if !complete {
-            let missing: Vec<u64> = numbers.clone().filter(|number| !here.contains(number)).collect();
+            let missing: Vec<u64> = numbers
+                .clone()
+                .filter(|number| !here.contains(number))
+                .collect();
             let end = found.offset + u64::from(found.head.len);
             let bytes = scanner.get(bodies_at, usize::try_from(end - bodies_at).unwrap_or(0));
             let bodies = search_bodies(listed.segment.place, bytes, &numbers);
@@ -304,7 +477,14 @@ impl<'a> Opening<'a> {
     }
 
     /// A range where no batch begins: records and bodies are looked for one by one.
-    fn read_gap(&mut self, listed: &Listed, scanner: &mut Scanner<'_>, gap: Range<u64>, before: u64, places: &mut Vec<RecordAt>) -> Result<()> {
+    fn read_gap(
+        &mut self,
+        listed: &Listed,
+        scanner: &mut Scanner<'_>,
+        gap: Range<u64>,
+        before: u64,
+        places: &mut Vec<RecordAt>,
+    ) -> Result<()> {
         let first = listed.segment.first_record();
         let numbers = self.next_record..before;
         let len = usize::try_from(gap.end - gap.start).unwrap_or(usize::MAX);
@@ -319,7 +499,13 @@ impl<'a> Opening<'a> {
             let at = gap.start + piece.at as u64;
             self.feed(&listed.segment, at, &piece.frame)?;
             let body = bodies.iter().find(|(_, body)| body.number == number);
-            put(places, first, number, at, body.map_or(0, |(at, _)| gap.start + *at as u64));
+            put(
+                places,
+                first,
+                number,
+                at,
+                body.map_or(0, |(at, _)| gap.start + *at as u64),
+            );
             here.insert(number);
         }
         let missing: Vec<u64> = numbers.filter(|number| !here.contains(number)).collect();
@@ -357,16 +543,31 @@ impl<'a> Opening<'a> {
     }
 
     /// Notes that the records `missing` are lost, in runs; `bodies` were found and tell which messages they were.
-    fn lose_some(&mut self, listed: &Listed, at: Range<u64>, missing: &[u64], bodies: &[(usize, crate::format::body::BodyHeader)]) {
+    fn lose_some(
+        &mut self,
+        listed: &Listed,
+        at: Range<u64>,
+        missing: &[u64],
+        bodies: &[(usize, crate::format::body::BodyHeader)],
+    ) {
         for run in missing.chunk_by(|a, b| a + 1 == *b) {
             if let (Some(first), Some(last)) = (run.first(), run.last()) {
-                self.lose(listed, at.clone(), *first..*last + 1, bodies);
+                self.lose(listed.segment.path(), at.clone(), *first..*last + 1, bodies);
             }
         }
     }
 
-    fn lose(&mut self, listed: &Listed, at: Range<u64>, numbers: Range<u64>, bodies: &[(usize, crate::format::body::BodyHeader)]) {
-        for (_, body) in bodies.iter().filter(|(_, body)| numbers.contains(&body.number)) {
+    fn lose(
+        &mut self,
+        path: &str,
+        at: Range<u64>,
+        numbers: Range<u64>,
+        bodies: &[(usize, crate::format::body::BodyHeader)],
+    ) {
+        for (_, body) in bodies
+            .iter()
+            .filter(|(_, body)| numbers.contains(&body.number))
+        {
             self.report.lost.push(LostMessage {
                 account: body.account,
                 mailbox: body.mailbox,
@@ -375,7 +576,7 @@ impl<'a> Opening<'a> {
             });
         }
         self.report.holes.push(Hole {
-            segment: listed.segment.path().to_owned(),
+            segment: path.to_owned(),
             from: at.start,
             to: at.end,
             first_lost: numbers.start,
@@ -384,7 +585,14 @@ impl<'a> Opening<'a> {
     }
 
     /// Whether the segment's last batch is really its last: the next segment, the footer or TAIL know.
-    fn check_chain(&mut self, listed: &Listed, survey: &Survey, next: Option<&Listed>, tail: &tail::Mark, rest: Verdict) {
+    fn check_chain(
+        &mut self,
+        listed: &Listed,
+        survey: &Survey,
+        next: Option<&Listed>,
+        tail: &tail::Mark,
+        rest: Verdict,
+    ) {
         let place = survey.end..survey.end;
         let expected = match next {
             Some(next) => next.segment.first_record(),
@@ -393,13 +601,25 @@ impl<'a> Opening<'a> {
         };
         let known_last = next.is_none_or(|next| next.first_previous() != Some(self.last_crc));
         if known_last && expected > self.next_record {
-            self.lose(listed, place, self.next_record..expected, &[]);
+            self.lose(
+                listed.segment.path(),
+                place,
+                self.next_record..expected,
+                &[],
+            );
             self.next_record = expected;
         }
     }
 
     /// The last segment is where writing goes on, unless what lies behind its end must not be touched.
-    fn end_of_log(&mut self, listed: &Listed, survey: &Survey, rest: Verdict, scanner: &mut Scanner<'_>, ended: &mut Vec<Edit>) -> Option<Active> {
+    fn end_of_log(
+        &mut self,
+        listed: &Listed,
+        survey: &Survey,
+        rest: Verdict,
+        scanner: &mut Scanner<'_>,
+        ended: &mut Vec<Edit>,
+    ) -> Option<Active> {
         if rest == Verdict::Hole {
             ended.push(Edit {
                 what: What::Ended,
@@ -432,17 +652,38 @@ impl<'a> Opening<'a> {
         let Some(active) = active else { return Ok(()) };
         if let Some(cut) = &mut self.report.cut {
             cut.quarantine = Some(tail::quarantine(self.storage, active, cut.len)?);
-            active.segment.file.set_len(active.end).map_err(active.segment.io("cut"))?;
+            active
+                .segment
+                .file
+                .set_len(active.end)
+                .map_err(active.segment.io("cut"))?;
         }
-        active.segment.file.sync().map_err(active.segment.io("sync"))
+        active
+            .segment
+            .file
+            .sync()
+            .map_err(active.segment.io("sync"))
     }
 
     /// Puts the log together, and fences what was lost.
     fn finish(mut self, parts: Parts) -> Result<(Log, RecoveryReport)> {
-        let Parts { storage, options, lock, ledger, tail, ended, listed, active } = parts;
+        let Parts {
+            storage,
+            options,
+            lock,
+            ledger,
+            tail,
+            ended,
+            listed,
+            active,
+        } = parts;
         let manifest = &ledger.manifest;
-        let next_batch = self.last_batch.max(tail.written()).max(manifest.durable_batch) + 1;
-        let next_segment = self.report.highest_segment.max(listed.iter().map(|l| l.segment.number()).max().unwrap_or(0)) + 1;
+        let next_batch = self
+            .last_batch
+            .max(tail.written())
+            .max(manifest.durable_batch)
+            + 1;
+        let next_segment = self.highest_segment + 1;
         let writer = Writer {
             epoch: manifest.epoch,
             nonce: manifest.nonce,
@@ -456,8 +697,14 @@ impl<'a> Opening<'a> {
             ended,
             tail: tail.file(),
         };
-        let log_len = listed.iter().filter_map(|listed| listed.segment.file.len().ok()).sum();
-        let segments: Vec<_> = listed.iter().map(|listed| Arc::clone(&listed.segment)).collect();
+        let log_len = listed
+            .iter()
+            .filter_map(|listed| listed.segment.file.len().ok())
+            .sum();
+        let segments: Vec<_> = listed
+            .iter()
+            .map(|listed| Arc::clone(&listed.segment))
+            .collect();
         let read_only = options.read_only;
         let background = options.background && !read_only;
         let shared = Arc::new(Shared {
@@ -478,13 +725,25 @@ impl<'a> Opening<'a> {
             _lock: lock,
         });
         if !read_only {
-            let unsealed = listed.iter().rev().skip(1).filter(|listed| !listed.is_finished());
-            for listed in unsealed {
-                shared.work.seal(Arc::clone(&listed.segment), listed.end());
+            let full = listed.len().saturating_sub(1);
+            let unsealed = listed
+                .iter()
+                .zip(&self.ends)
+                .take(full)
+                .filter(|(listed, _)| !listed.is_finished());
+            for (listed, end) in unsealed {
+                shared.work.seal(Arc::clone(&listed.segment), *end);
             }
         }
-        let keeper = if background { Some(Keeper::start(&shared)?) } else { None };
-        let log = Log { shared, keeper: Mutex::new(keeper) };
+        let keeper = if background {
+            Some(Keeper::start(&shared)?)
+        } else {
+            None
+        };
+        let log = Log {
+            shared,
+            keeper: Mutex::new(keeper),
+        };
         if !read_only {
             self.fence(&log)?;
         }
@@ -493,21 +752,46 @@ impl<'a> Opening<'a> {
 
     /// Logs a fence for each loss that none covers yet.
     fn fence(&mut self, log: &Log) -> Result<()> {
-        let holes: Vec<(u64, u64, u64)> = self.report.holes.iter().map(|hole| (hole.first_lost, hole.last_lost, hole.to - hole.from)).collect();
+        let holes: Vec<(u64, u64, u64)> = self
+            .report
+            .holes
+            .iter()
+            .map(|hole| (hole.first_lost, hole.last_lost, hole.to - hole.from))
+            .collect();
         for (first_lost, last_lost, bytes) in holes {
-            let covered = self.fenced.iter().any(|(first, last)| *first <= first_lost && last_lost <= *last);
+            let covered = self
+                .fenced
+                .iter()
+                .any(|(first, last)| *first <= first_lost && last_lost <= *last);
             if covered || last_lost < first_lost {
                 continue;
             }
-            let fence = Fence { first_lost, last_lost, bound: bound(last_lost - first_lost + 1, bytes) };
-            let header = RecordHeader { number: 0, previous: 0, account: AccountId::from_bytes([0; 16]), mailbox: 0, modseq: 0 };
+            let fence = Fence {
+                first_lost,
+                last_lost,
+                bound: bound(last_lost - first_lost + 1, bytes),
+            };
+            let header = RecordHeader {
+                number: 0,
+                previous: 0,
+                account: AccountId::from_bytes([0; 16]),
+                mailbox: 0,
+                modseq: 0,
+            };
             let change = Change::Fence(fence);
             let (batch, number) = log.join(Durability::Durable, |group| {
-                let new = super::NewRecord { account: header.account, mailbox: 0, modseq: 0, previous: 0, change: change.clone() };
+                let new = super::NewRecord {
+                    account: header.account,
+                    mailbox: 0,
+                    modseq: 0,
+                    previous: 0,
+                    change: change.clone(),
+                };
                 group.push(new, None)
             })?;
             log.shared.wait(batch)?;
-            self.replay.replay(&RecordHeader { number, ..header }, &change);
+            self.replay
+                .replay(&RecordHeader { number, ..header }, &change);
             self.fenced.push((first_lost, last_lost));
         }
         Ok(())
@@ -516,19 +800,29 @@ impl<'a> Opening<'a> {
 
 /// No account lost more UIDs, MODSEQs or ids than this: each record is one MODSEQ, and a UID takes 16 bytes or more.
 fn bound(records: u64, bytes: u64) -> u32 {
-    u32::try_from(records.saturating_add(bytes / 16)).unwrap_or(u32::MAX).saturating_add(1)
+    u32::try_from(records.saturating_add(bytes / 16))
+        .unwrap_or(u32::MAX)
+        .saturating_add(1)
 }
 
 /// Notes where record `number` lies.
 fn put(places: &mut Vec<RecordAt>, first: u64, number: u64, frame: u64, body: u64) {
-    let Some(index) = number.checked_sub(first).and_then(|index| usize::try_from(index).ok()) else { return };
+    let Some(index) = number
+        .checked_sub(first)
+        .and_then(|index| usize::try_from(index).ok())
+    else {
+        return;
+    };
     // A number is at most what the file's bytes can hold: bounded by what was read.
     if index >= places.len() {
         places.resize(index + 1, RecordAt::default());
     }
     let narrow = |at: u64| u32::try_from(at).unwrap_or(0);
     if let Some(place) = places.get_mut(index) {
-        *place = RecordAt { frame: narrow(frame), body: narrow(body) };
+        *place = RecordAt {
+            frame: narrow(frame),
+            body: narrow(body),
+        };
     }
 }
 
@@ -553,7 +847,8 @@ impl Shared {
         }
         writer.write_tail(self);
         if let Some(tail) = &writer.tail {
-            tail.sync().map_err(|source| Error::io("sync", self.path("TAIL"), source))?;
+            tail.sync()
+                .map_err(|source| Error::io("sync", self.path("TAIL"), source))?;
         }
         let (durable, next_record) = (writer.durable, writer.next_record);
         drop(writer);

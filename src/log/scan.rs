@@ -67,14 +67,25 @@ pub(super) struct Piece<'a> {
 
 impl<'a> Scanner<'a> {
     pub(super) fn new(file: &'a dyn File, place: Place, limit: u64) -> Self {
-        Self { file, place, limit, window: Vec::new(), window_at: 0, unreadable: Vec::new() }
+        Self {
+            file,
+            place,
+            limit,
+            window: Vec::new(),
+            window_at: 0,
+            unreadable: Vec::new(),
+        }
     }
 
     /// `len` bytes at `at`; fewer where the limit comes first. What the disk does not give reads as zeroes, which no
     /// checksum passes.
     pub(super) fn get(&mut self, at: u64, len: usize) -> &[u8] {
-        let len = usize::try_from(self.limit.saturating_sub(at)).unwrap_or(usize::MAX).min(len);
-        let start = at.checked_sub(self.window_at).and_then(|start| usize::try_from(start).ok());
+        let len = usize::try_from(self.limit.saturating_sub(at))
+            .unwrap_or(usize::MAX)
+            .min(len);
+        let start = at
+            .checked_sub(self.window_at)
+            .and_then(|start| usize::try_from(start).ok());
         let inside = start.is_some_and(|start| start.saturating_add(len) <= self.window.len());
         if !inside {
             self.fill(at, len.max(WINDOW));
@@ -84,7 +95,9 @@ impl<'a> Scanner<'a> {
     }
 
     fn fill(&mut self, at: u64, len: usize) {
-        let len = usize::try_from(self.limit.saturating_sub(at)).unwrap_or(usize::MAX).min(len);
+        let len = usize::try_from(self.limit.saturating_sub(at))
+            .unwrap_or(usize::MAX)
+            .min(len);
         self.window.clear();
         self.window.resize(len, 0);
         self.window_at = at;
@@ -115,7 +128,10 @@ impl<'a> Scanner<'a> {
 
     /// Finds all batches by their fixed heads.
     pub(super) fn survey(&mut self) -> Survey {
-        let mut survey = Survey { end: PAGE as u64, ..Survey::default() };
+        let mut survey = Survey {
+            end: PAGE as u64,
+            ..Survey::default()
+        };
         let mut at = survey.end;
         while let Some(found) = self.next_batch(at) {
             if found.offset > survey.end {
@@ -159,7 +175,9 @@ impl<'a> Scanner<'a> {
         while from < self.limit {
             let bytes = self.get(from, WINDOW);
             if let Some(last) = bytes.iter().rposition(|byte| *byte != 0) {
-                end = (from + last as u64 + 1).next_multiple_of(SECTOR as u64).min(self.limit);
+                end = (from + last as u64 + 1)
+                    .next_multiple_of(SECTOR as u64)
+                    .min(self.limit);
             }
             from += WINDOW as u64;
         }
@@ -205,7 +223,8 @@ impl<'a> Scanner<'a> {
     pub(super) fn records(&mut self, found: &Found) -> (Vec<Piece<'_>>, bool) {
         let place = self.place;
         let from = found.offset + found.head.head_len() as u64;
-        let numbers = found.head.first_record..found.head.first_record + u64::from(found.head.count);
+        let numbers =
+            found.head.first_record..found.head.first_record + u64::from(found.head.count);
         let bytes = self.get(from, found.head.records_len as usize);
         let pieces = search_records(place, bytes, &numbers);
         let complete = pieces.len() == found.head.count as usize;
@@ -215,7 +234,11 @@ impl<'a> Scanner<'a> {
 
 /// All sound records in `bytes` whose numbers are in `numbers`. Where they follow one another each is found at once;
 /// behind a bad one, the next is looked for at each multiple of 8.
-pub(super) fn search_records<'b>(place: Place, bytes: &'b [u8], numbers: &Range<u64>) -> Vec<Piece<'b>> {
+pub(super) fn search_records<'b>(
+    place: Place,
+    bytes: &'b [u8],
+    numbers: &Range<u64>,
+) -> Vec<Piece<'b>> {
     let mut pieces = Vec::new();
     let mut effort = bytes.len().saturating_mul(SALVAGE_EFFORT);
     let mut at = 0;
@@ -239,11 +262,18 @@ pub(super) fn search_records<'b>(place: Place, bytes: &'b [u8], numbers: &Range<
 }
 
 /// All sound body headers in `bytes` whose record numbers are in `numbers`, with their offsets.
-pub(super) fn search_bodies(place: Place, bytes: &[u8], numbers: &Range<u64>) -> Vec<(usize, BodyHeader)> {
+pub(super) fn search_bodies(
+    place: Place,
+    bytes: &[u8],
+    numbers: &Range<u64>,
+) -> Vec<(usize, BodyHeader)> {
     let mut bodies = Vec::new();
     let mut effort = bytes.len().saturating_mul(SALVAGE_EFFORT);
     let mut at = 0;
-    while let Some(rest) = bytes.get(at..).filter(|rest| rest.len() >= crate::format::body::FIXED) {
+    while let Some(rest) = bytes
+        .get(at..)
+        .filter(|rest| rest.len() >= crate::format::body::FIXED)
+    {
         let (len, number) = (word(rest, 4) as usize, long(rest, 8));
         if numbers.contains(&number) && len <= rest.len() && len <= effort {
             match BodyHeader::decode(place, rest) {
@@ -257,12 +287,16 @@ pub(super) fn search_bodies(place: Place, bytes: &[u8], numbers: &Range<u64>) ->
 }
 
 fn word(bytes: &[u8], at: usize) -> u32 {
-    let found = bytes.get(at..at + 4).and_then(|found| found.try_into().ok());
+    let found = bytes
+        .get(at..at + 4)
+        .and_then(|found| found.try_into().ok());
     u32::from_le_bytes(found.unwrap_or_default())
 }
 
 fn long(bytes: &[u8], at: usize) -> u64 {
-    let found = bytes.get(at..at + 8).and_then(|found| found.try_into().ok());
+    let found = bytes
+        .get(at..at + 8)
+        .and_then(|found| found.try_into().ok());
     u64::from_le_bytes(found.unwrap_or_default())
 }
 
@@ -271,7 +305,9 @@ pub(super) fn copy(from: &dyn File, range: Range<u64>, to: &dyn File) -> std::io
     let mut buffer = vec![0; WINDOW];
     let mut at = range.start;
     while at < range.end {
-        let len = usize::try_from(range.end - at).unwrap_or(usize::MAX).min(WINDOW);
+        let len = usize::try_from(range.end - at)
+            .unwrap_or(usize::MAX)
+            .min(WINDOW);
         let piece = buffer.get_mut(..len).unwrap_or_default();
         let read = from.read_at(piece, at)?;
         if read == 0 {
@@ -289,7 +325,9 @@ pub(super) fn digest(file: &dyn File, len: u64) -> std::io::Result<blake3::Hash>
     let mut buffer = vec![0; 1 << 20];
     let mut at = 0;
     while at < len {
-        let want = usize::try_from(len - at).unwrap_or(usize::MAX).min(buffer.len());
+        let want = usize::try_from(len - at)
+            .unwrap_or(usize::MAX)
+            .min(buffer.len());
         let piece = buffer.get_mut(..want).unwrap_or_default();
         let read = file.read_at(piece, at)?;
         if read == 0 {

@@ -58,7 +58,14 @@ impl Segment {
     pub(super) fn new(header: SegmentHeader, path: String, file: Arc<dyn File>) -> Self {
         let place = header.place();
         let table = RwLock::new(Table::Open(Vec::new()));
-        Self { header, place, path, file, table, verified: Verified::default() }
+        Self {
+            header,
+            place,
+            path,
+            file,
+            table,
+            verified: Verified::default(),
+        }
     }
 
     pub(super) fn first_record(&self) -> u64 {
@@ -80,7 +87,8 @@ impl Segment {
     /// Adds the places of records from `first` on; numbers between that were burned stay empty.
     pub(super) fn extend(&self, first: u64, places: impl Iterator<Item = RecordAt>) {
         if let Table::Open(table) = &mut *self.table.write() {
-            let at = usize::try_from(first.saturating_sub(self.first_record())).unwrap_or(usize::MAX);
+            let at =
+                usize::try_from(first.saturating_sub(self.first_record())).unwrap_or(usize::MAX);
             // A gap is numbers that failed groups burned: at most what one queue held.
             if at > table.len() {
                 table.resize(at, RecordAt::default());
@@ -103,7 +111,9 @@ impl Segment {
     /// From now on the records are found through the footer.
     pub(super) fn set_sealed(&self, trailer: Trailer) {
         let pages = trailer.checksums_at() / PAGE + 1;
-        let verified = std::iter::repeat_with(AtomicU64::default).take(pages.div_ceil(64)).collect();
+        let verified = std::iter::repeat_with(AtomicU64::default)
+            .take(pages.div_ceil(64))
+            .collect();
         *self.table.write() = Table::Sealed(Footer { trailer, verified });
     }
 
@@ -125,13 +135,16 @@ impl Segment {
     }
 
     fn place_of(&self, number: u64) -> Result<RecordAt> {
-        let index = number.checked_sub(self.first_record()).ok_or_else(|| self.lost(number))?;
+        let index = number
+            .checked_sub(self.first_record())
+            .ok_or_else(|| self.lost(number))?;
         let index = usize::try_from(index).unwrap_or(usize::MAX);
         let at = match &*self.table.read() {
             Table::Open(table) => table.get(index).copied(),
             Table::Sealed(footer) => footer.place(self, index)?,
         };
-        at.filter(|at| at.frame != 0 || at.body != 0).ok_or_else(|| self.lost(number))
+        at.filter(|at| at.frame != 0 || at.body != 0)
+            .ok_or_else(|| self.lost(number))
     }
 
     /// The record, its checksum verified.
@@ -146,7 +159,14 @@ impl Segment {
         let frame = Frame::decode(self.place, &bytes).map_err(|fault| self.fault(at, fault))?;
         if frame.header.number != number {
             let (found, expected) = (frame.header.number, number);
-            return Err(self.fault(at, Fault::Mismatch { field: "record number", found, expected }));
+            return Err(self.fault(
+                at,
+                Fault::Mismatch {
+                    field: "record number",
+                    found,
+                    expected,
+                },
+            ));
         }
         let change = frame.change().map_err(|fault| self.fault(at, fault))?;
         Ok((frame.header, change))
@@ -194,7 +214,9 @@ impl Footer {
         let at = index * footer::RECORD_ENTRY;
         self.verify_page(segment, at / PAGE)?;
         let entry = segment.bytes(self.trailer.footer_at + at as u64, footer::RECORD_ENTRY)?;
-        RecordAt::decode(&entry).map(Some).map_err(|fault| segment.fault(self.trailer.footer_at + at as u64, fault))
+        RecordAt::decode(&entry)
+            .map(Some)
+            .map_err(|fault| segment.fault(self.trailer.footer_at + at as u64, fault))
     }
 
     fn verify_page(&self, segment: &Segment, page: usize) -> Result<()> {
@@ -205,11 +227,17 @@ impl Footer {
         }
         let start = self.trailer.footer_at;
         let table_at = start + self.trailer.checksums_at() as u64;
-        let table = segment.bytes(table_at, self.trailer.trailer_at() - self.trailer.checksums_at())?;
-        self.trailer.verify_checksums(&table).map_err(|fault| segment.fault(table_at, fault))?;
+        let table = segment.bytes(
+            table_at,
+            self.trailer.trailer_at() - self.trailer.checksums_at(),
+        )?;
+        self.trailer
+            .verify_checksums(&table)
+            .map_err(|fault| segment.fault(table_at, fault))?;
         let page_at = start + (page * PAGE) as u64;
         let content = segment.bytes(page_at, PAGE)?;
-        footer::verify_page(segment.place, &table, page, &content).map_err(|fault| segment.fault(page_at, fault))?;
+        footer::verify_page(segment.place, &table, page, &content)
+            .map_err(|fault| segment.fault(page_at, fault))?;
         if let Some(word) = word {
             word.fetch_or(bit, Ordering::Relaxed);
         }
@@ -227,10 +255,15 @@ impl Body {
     pub(crate) fn header(&self) -> Result<BodyHeader> {
         let segment = &self.segment;
         let bytes = segment.bytes(self.header_at, self.header_len as usize)?;
-        let header = BodyHeader::decode(segment.place, &bytes).map_err(|fault| segment.fault(self.header_at, fault))?;
+        let header = BodyHeader::decode(segment.place, &bytes)
+            .map_err(|fault| segment.fault(self.header_at, fault))?;
         if header.number != self.number {
             let (found, expected) = (header.number, self.number);
-            let fault = Fault::Mismatch { field: "body's record number", found, expected };
+            let fault = Fault::Mismatch {
+                field: "body's record number",
+                found,
+                expected,
+            };
             return Err(segment.fault(self.header_at, fault));
         }
         Ok(header)
@@ -266,12 +299,15 @@ impl Body {
     }
 
     fn unverified(&self, from: u64, len: usize) -> Result<Bytes> {
-        self.segment.bytes(self.header_at + u64::from(self.header_len) + from, len)
+        self.segment
+            .bytes(self.header_at + u64::from(self.header_len) + from, len)
     }
 
     fn verify(&self, bytes: &[u8], range: std::ops::Range<usize>) -> Result<()> {
         let at = self.header_at + u64::from(self.header_len);
-        self.header()?.verify(bytes, range).map_err(|fault| self.segment.fault(at, fault))
+        self.header()?
+            .verify(bytes, range)
+            .map_err(|fault| self.segment.fault(at, fault))
     }
 }
 
@@ -292,7 +328,10 @@ const RECORDS_MAX: usize = (crate::options::SEGMENT_LEN_MAX as usize) / record::
 impl Verified {
     fn get(&self, index: usize) -> bool {
         let pieces = self.pieces.read();
-        let word = pieces.get(index / PIECE).and_then(OnceLock::get).and_then(|piece| piece.get(index % PIECE / 64));
+        let word = pieces
+            .get(index / PIECE)
+            .and_then(OnceLock::get)
+            .and_then(|piece| piece.get(index % PIECE / 64));
         word.is_some_and(|word| word.load(Ordering::Relaxed) & (1 << (index % 64)) != 0)
     }
 
@@ -301,10 +340,14 @@ impl Verified {
             return;
         }
         if self.pieces.read().len() <= index / PIECE {
-            self.pieces.write().resize_with(index / PIECE + 1, OnceLock::new);
+            self.pieces
+                .write()
+                .resize_with(index / PIECE + 1, OnceLock::new);
         }
         let pieces = self.pieces.read();
-        let Some(piece) = pieces.get(index / PIECE) else { return };
+        let Some(piece) = pieces.get(index / PIECE) else {
+            return;
+        };
         let piece = piece.get_or_init(|| Box::new([const { AtomicU64::new(0) }; PIECE / 64]));
         if let Some(word) = piece.get(index % PIECE / 64) {
             word.fetch_or(1 << (index % 64), Ordering::Relaxed);

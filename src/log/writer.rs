@@ -72,16 +72,21 @@ impl Writer {
             Err(error) => error,
         };
         self.abandon();
-        let retried = self.begin_segment(shared, group.payload_len(), group.first_record, group.batch);
-        retried.and_then(|()| self.write(shared, group)).map_err(|second| {
-            self.abandon();
-            if second.is_retryable() { second } else { first }
-        })
+        let retried =
+            self.begin_segment(shared, group.payload_len(), group.first_record, group.batch);
+        retried
+            .and_then(|()| self.write(shared, group))
+            .map_err(|second| {
+                self.abandon();
+                if second.is_retryable() { second } else { first }
+            })
     }
 
     /// Makes everything written durable.
     pub(super) fn sync(&mut self, shared: &Shared) -> Result<()> {
-        let Some(active) = self.active.as_mut().filter(|active| active.unsynced) else { return Ok(()) };
+        let Some(active) = self.active.as_mut().filter(|active| active.unsynced) else {
+            return Ok(());
+        };
         match active.segment.file.sync() {
             Ok(()) => {
                 active.unsynced = false;
@@ -110,7 +115,13 @@ impl Writer {
     }
 
     /// An active segment with room for a batch of `payload_len` bytes.
-    fn make_room(&mut self, shared: &Shared, payload_len: usize, first_record: u64, first_batch: u64) -> Result<()> {
+    fn make_room(
+        &mut self,
+        shared: &Shared,
+        payload_len: usize,
+        first_record: u64,
+        first_batch: u64,
+    ) -> Result<()> {
         let (_, len) = batch::lengths(payload_len);
         if let Some(active) = &self.active {
             let empty = active.end == PAGE as u64;
@@ -124,7 +135,13 @@ impl Writer {
     }
 
     /// Makes a segment and moves on to it.
-    fn begin_segment(&mut self, shared: &Shared, payload_len: usize, first_record: u64, first_batch: u64) -> Result<()> {
+    fn begin_segment(
+        &mut self,
+        shared: &Shared,
+        payload_len: usize,
+        first_record: u64,
+        first_batch: u64,
+    ) -> Result<()> {
         let number = self.next_segment;
         // A number is tried once: a file that failed half-way may still lie there.
         self.next_segment += 1;
@@ -144,7 +161,13 @@ impl Writer {
         shared.ledger.lock().append(&edits)?;
         self.ended.clear();
         shared.publish(Arc::clone(&segment));
-        let full = self.active.replace(Active { segment, end: PAGE as u64, capacity, unsynced: false, batches: 0 });
+        let full = self.active.replace(Active {
+            segment,
+            end: PAGE as u64,
+            capacity,
+            unsynced: false,
+            batches: 0,
+        });
         if let Some(full) = full {
             shared.work.seal(full.segment, full.end);
         }
@@ -152,7 +175,14 @@ impl Writer {
         Ok(())
     }
 
-    pub(super) fn header(&self, shared: &Shared, segment: u64, first_record: u64, first_batch: u64, holds: Holds) -> SegmentHeader {
+    pub(super) fn header(
+        &self,
+        shared: &Shared,
+        segment: u64,
+        first_record: u64,
+        first_batch: u64,
+        holds: Holds,
+    ) -> SegmentHeader {
         let salt = shared.options.host.unique();
         SegmentHeader {
             store: shared.store,
@@ -171,7 +201,9 @@ impl Writer {
 
     /// Writes the group at the end of the active segment, in one call, and syncs as asked.
     fn write(&mut self, shared: &Shared, group: &mut Group) -> Result<()> {
-        let Some(active) = self.active.as_mut() else { return Err(Error::Closed) };
+        let Some(active) = self.active.as_mut() else {
+            return Err(Error::Closed);
+        };
         let facts = Facts {
             batch: group.batch,
             epoch: self.epoch,
@@ -188,7 +220,8 @@ impl Writer {
         let pad = len.saturating_sub(head.len() + records.len() + bodies.len());
         let pad = ZEROES.get(..pad).unwrap_or(&ZEROES);
         let file = &active.segment.file;
-        file.write_at(&[&head, records, bodies, pad], active.end).map_err(active.segment.io("write"))?;
+        file.write_at(&[&head, records, bodies, pad], active.end)
+            .map_err(active.segment.io("write"))?;
         if group.durability == Durability::Durable {
             file.sync().map_err(active.segment.io("sync"))?;
             active.unsynced = false;
@@ -196,21 +229,27 @@ impl Writer {
         } else {
             active.unsynced = true;
         }
-        active.segment.extend(group.first_record, group.places(active.end, head.len()));
+        active
+            .segment
+            .extend(group.first_record, group.places(active.end, head.len()));
         active.end += len as u64;
         active.batches += 1;
         self.written = group.batch;
         self.last_crc = crc;
         self.next_record = group.next_number();
         shared.log_len.fetch_add(len as u64, Ordering::Relaxed);
-        shared.work.written(active.end, active.capacity, active.mean_batch());
+        shared
+            .work
+            .written(active.end, active.capacity, active.mean_batch());
         self.write_tail(shared);
         Ok(())
     }
 
     /// Says how far acknowledged batches reach. A hint for recovery: an error here is not an error of the commit.
     pub(super) fn write_tail(&self, shared: &Shared) {
-        let (Some(file), Some(active)) = (&self.tail, &self.active) else { return };
+        let (Some(file), Some(active)) = (&self.tail, &self.active) else {
+            return;
+        };
         let tail = Tail {
             store: shared.store,
             epoch: self.epoch,
@@ -245,7 +284,12 @@ fn segment_len(shared: &Shared) -> u64 {
 }
 
 /// Creates a segment file with its header; file and name are durable after. Takes the prepared spare if there is one.
-pub(super) fn make_file(shared: &Shared, name: &str, header: &SegmentHeader, spare: bool) -> Result<Arc<dyn File>> {
+pub(super) fn make_file(
+    shared: &Shared,
+    name: &str,
+    header: &SegmentHeader,
+    spare: bool,
+) -> Result<Arc<dyn File>> {
     let storage = &*shared.storage;
     let path = join_path(&storage.describe(), name);
     let io = |op: &'static str| {

@@ -1,0 +1,327 @@
+//! Which segments there are: SEGMENTS, the folder, and the segments' own headers, held against each other.
+
+use std::collections::{BTreeMap, HashSet};
+use std::sync::Arc;
+
+use super::tail::Mark;
+use super::{Opening, RecoveryReport};
+use crate::error::{Error, Result};
+use crate::format::footer::Trailer;
+use crate::format::segment::{Behind, Holds, SegmentHeader};
+use crate::format::segments::{Edit, What};
+use crate::format::{Fault, Features, PAGE, StoreId};
+use crate::io::{File, Kind, Open, Storage};
+use crate::log::keeper::SPARE;
+use crate::log::ledger::Ledger;
+use crate::log::scan::Scanner;
+use crate::log::segment::Segment;
+use crate::log::{join_path, segment_name};
+
+/// One log segment that is there.
+pub(super) struct Listed {
+    pub(super) segment: Arc<Segment>,
+    edit: Edit,
+}
+
+/// All segments.
+#[derive(Default)]
+pub(super) struct List {
+    /// Those with batches, by first record.
+    pub(super) segments: Vec<Listed>,
+    /// Numbers of those with a large body.
+    pub(super) large: Vec<u64>,
+    /// Highest number that any file or edit has.
+    pub(super) highest: u64,
+    pub(super) missing: Vec<String>,
+    pub(super) unlisted: Vec<String>,
+    pub(super) bad_edits: u64,
+}
+
+impl Listed {
+    /// A scanner over the part that holds batches.
+    pub(super) fn scanner(&self) -> Scanner<'_> {
+        let file = &*self.segment.file;
+        let len = file.len().unwrap_or(0);
+        let limit = if self.is_finished() {
+            self.edit.end.min(len)
+        } else {
+            len
+        };
+        Scanner::new(file, self.segment.place, limit)
+    }
+
+    pub(super) fn is_sealed(&self) -> bool {
+        self.edit.what == What::Sealed
+    }
+
+    /// Whether it is known where its batches end.
+    pub(super) fn is_finished(&self) -> bool {
+        matches!(self.edit.what, What::Sealed | What::Ended)
+    }
+
+    /// How long the file must be, or something is missing.
+    pub(super) fn needed_len(&self, tail: &Mark) -> u64 {
+        match self.edit.what {
+            What::Sealed => self.edit.end + PAGE as u64,
+            What::Ended => self.edit.end,
+            _ => tail.end_in(self.edit.segment).max(PAGE as u64),
+        }
+    }
+
+    /// The checksum that its first batch repeats of the batch before it.
+    pub(super) fn first_previous(&self) -> Option<u32> {
+        self.scanner()
+            .survey()
+            .batches
+            .first()
+            .map(|found| found.head.previous)
+    }
+
+    /// Finds records through the footer from now on, if it is sound.
+    pub(super) fn load_footer(&self, report: &mut RecoveryReport) {
+        let trailer = read_trailer(&*self.segment.file);
+        let fits = |trailer: &Trailer| {
+            trailer.store == self.segment.header.store
+                && trailer.segment == self.segment.number()
+                && trailer.footer_at == self.edit.end
+        };
+        match trailer.filter(fits) {
+            Some(trailer) => self.segment.set_sealed(trailer),
+            None => report.bad_footers.push(self.segment.path().to_owned()),
+        }
+    }
+}
+
+fn read_trailer(file: &dyn File) -> Option<Trailer> {
+    let at = file.len().ok()?.checked_sub(PAGE as u64)?;
+    let mut page = vec![0; PAGE];
+    file.read_at(&mut page, at).ok()?;
+    Trailer::decode(&page).ok()
+}
+
+/// Lists and opens all segments.
+pub(super) fn segments(
+    storage: &dyn Storage,
+    ledger: &Ledger,
+    edits: Vec<Result<Edit, Fault>>,
+    how: Open,
+) -> Result<List> {
+    let store = ledger.manifest.store;
+    let mut list = List::default();
+    let mut latest = BTreeMap::new();
+    for edit in edits {
+        match edit {
+            Ok(edit) => {
+                latest.insert(edit.segment, edit);
+            }
+            Err(fault) if fault.is_newer() => {
+                return Err(Error::fault(storage.describe(), 0, fault));
+            }
+            Err(_) => list.bad_edits += 1,
+        }
+    }
+    list.look_around(storage, store, &mut latest, how)?;
+    for edit in latest.into_values() {
+        list.highest = list.highest.max(edit.segment);
+        match edit.what {
+            What::Dropped => {}
+            What::Body => list.large.push(edit.segment),
+            What::Created | What::Ended | What::Sealed => list.open(storage, store, edit, how)?,
+        }
+    }
+    list.segments
+        .sort_by_key(|listed| (listed.segment.first_record(), listed.segment.number()));
+    Ok(list)
+}
+
+impl List {
+    /// Holds the folder against the list. What only the folder has is adopted where an edit is damaged, removed where
+    /// it is the leftover of a segment that was being made, and else left alone and reported.
+    fn look_around(
+        &mut self,
+        storage: &dyn Storage,
+        store: StoreId,
+        latest: &mut BTreeMap<u64, Edit>,
+        how: Open,
+    ) -> Result<()> {
+        let folder = join_path(&storage.describe(), "log");
+        let found = storage
+            .list("log")
+            .map_err(|source| Error::io("list", &folder, source))?;
+        for entry in found {
+            let name = format!("log/{}", entry.name);
+            let number = number_of(&entry.name).filter(|_| entry.kind == Kind::File);
+            let Some(number) = number else {
+                if name != SPARE {
+                    self.unlisted.push(name);
+                }
+                continue;
+            };
+            self.highest = self.highest.max(number);
+            if latest.contains_key(&number) {
+                continue;
+            }
+            match judge(storage, store, &name, number) {
+                Extra::Leftover if how == Open::Write => {
+                    storage.remove(&name).map_err(|source| {
+                        Error::io("remove", join_path(&folder, &entry.name), source)
+                    })?;
+                }
+                Extra::Batches(edit) if self.bad_edits > 0 => {
+                    latest.insert(number, edit);
+                }
+                Extra::Leftover | Extra::Batches(_) | Extra::Other => self.unlisted.push(name),
+            }
+        }
+        Ok(())
+    }
+
+    fn open(&mut self, storage: &dyn Storage, store: StoreId, edit: Edit, how: Open) -> Result<()> {
+        let name = segment_name(edit.segment);
+        let path = join_path(&storage.describe(), &name);
+        let file = match storage.open(&name, how) {
+            Ok(file) => file,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                self.missing.push(path);
+                return Ok(());
+            }
+            Err(source) => return Err(Error::io("open", path, source)),
+        };
+        let header =
+            read_header(&*file, store, &edit).map_err(|fault| Error::fault(&path, 0, fault))?;
+        let segment = Arc::new(Segment::new(header, path, file));
+        self.segments.push(Listed { segment, edit });
+        Ok(())
+    }
+}
+
+/// A file in log/ that no sound edit names.
+enum Extra {
+    /// Made, and never used.
+    Leftover,
+    /// Holds batches of this store.
+    Batches(Edit),
+    /// Not ours.
+    Other,
+}
+
+fn judge(storage: &dyn Storage, store: StoreId, name: &str, number: u64) -> Extra {
+    let Ok(file) = storage.open(name, Open::Read) else {
+        return Extra::Other;
+    };
+    let mut page = vec![0; PAGE];
+    if file.read_at(&mut page, 0).is_err() {
+        return Extra::Other;
+    }
+    let header = match SegmentHeader::decode(&page) {
+        Ok(header) => header,
+        Err(_) if page.iter().all(|byte| *byte == 0) => return Extra::Leftover,
+        Err(_) => return Extra::Other,
+    };
+    if header.store != store || header.segment != number {
+        return Extra::Other;
+    }
+    if header.holds == Holds::Body {
+        return Extra::Leftover;
+    }
+    let limit = file.len().unwrap_or(0);
+    if Scanner::new(&*file, header.place(), limit)
+        .survey()
+        .batches
+        .is_empty()
+    {
+        return Extra::Leftover;
+    }
+    Extra::Batches(Edit {
+        what: What::Created,
+        segment: number,
+        generation: header.generation,
+        first_record: header.first_record,
+        first_batch: header.first_batch,
+        end: 0,
+        next_record: 0,
+        salt: header.salt,
+    })
+}
+
+/// The segment's header. A damaged one costs nothing: the edit says the same.
+fn read_header(file: &dyn File, store: StoreId, edit: &Edit) -> Result<SegmentHeader, Fault> {
+    let mut page = vec![0; PAGE];
+    let read = file.read_at(&mut page, 0).is_ok();
+    let header = match SegmentHeader::decode(&page) {
+        Ok(header) if read => Some(header),
+        Err(fault) if fault.is_newer() => return Err(fault),
+        _ => None,
+    };
+    let header = header.unwrap_or(SegmentHeader {
+        store,
+        segment: edit.segment,
+        generation: edit.generation,
+        salt: edit.salt,
+        first_record: edit.first_record,
+        first_batch: edit.first_batch,
+        epoch: 0,
+        created_ms: 0,
+        holds: Holds::Batches,
+        behind: Behind::Zeroes,
+        features: Features::default(),
+    });
+    let same = header.segment == edit.segment
+        && header.salt == edit.salt
+        && header.generation == edit.generation;
+    if header.store == store && same {
+        Ok(header)
+    } else {
+        Err(Fault::Foreign)
+    }
+}
+
+fn number_of(name: &str) -> Option<u64> {
+    let digits = name.strip_suffix(".seg")?;
+    let number = digits.parse().ok()?;
+    (segment_name(number) == format!("log/{name}")).then_some(number)
+}
+
+/// Drops segments of large bodies that no record names: their deliveries were never acknowledged.
+pub(super) fn drop_orphans(
+    storage: &dyn Storage,
+    ledger: &mut Ledger,
+    large: &[u64],
+    named: &HashSet<u64>,
+) -> Result<()> {
+    for number in large.iter().filter(|number| !named.contains(number)) {
+        let name = segment_name(*number);
+        let edit = Edit {
+            what: What::Dropped,
+            segment: *number,
+            generation: 0,
+            first_record: 0,
+            first_batch: 0,
+            end: 0,
+            next_record: 0,
+            salt: 0,
+        };
+        ledger.append(&[edit])?;
+        match storage.remove(&name) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                return Err(Error::io(
+                    "remove",
+                    join_path(&storage.describe(), &name),
+                    error,
+                ));
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+impl Opening<'_> {
+    /// Takes over what the listing found.
+    pub(super) fn note(&mut self, list: &mut List) {
+        self.report.unlisted = std::mem::take(&mut list.unlisted);
+        self.report.missing = std::mem::take(&mut list.missing);
+        self.report.bad_edits = list.bad_edits;
+        self.highest_segment = list.highest;
+    }
+}
