@@ -4,7 +4,7 @@
 //! delivery carries all that is known of its message.
 
 use super::Fault;
-use super::bytes::{Put, Take};
+use super::bytes::{Put, Take, within};
 use crate::mail::Uid;
 use crate::mail::{
     Digest, Field, FieldName, Flags, InternalDate, Keyword, Shape, SpecialUse, Summary, UidSet,
@@ -356,7 +356,7 @@ impl Change {
             }),
             kind => return Err(Fault::Kind { kind }),
         };
-        take.end()?;
+        take.padding()?;
         Ok(change)
     }
 }
@@ -470,7 +470,11 @@ impl Deliver {
         let sent = take.i64()?;
         let header_len = take.u32()?;
         let version = take.u8()?;
-        let sent = (take.u8()? != 0).then_some(sent);
+        let sent = match (take.u8()?, sent) {
+            (0, 0) => None,
+            (1, sent) => Some(sent),
+            (found, _) => return Err(unknown_bits("sent date", found.into())),
+        };
         take.zeroes(2)?;
         let fields = (0..field_count)
             .map(|_| take_field(take))
@@ -644,19 +648,12 @@ fn put_uids(out: &mut Vec<u8>, uids: &UidSet) {
 fn take_uids(take: &mut Take<'_>) -> Result<UidSet, Fault> {
     let many = take_count(take, 8)?;
     let mut uids = UidSet::new();
-    let mut above = 0;
+    // UIDs from here on are neither in a range already nor next to one.
+    let mut free = 1;
     for _ in 0..many {
         let (first, last) = (take_uid(take)?, take_uid(take)?);
-        if first.get() <= above || last < first {
-            let (found, min) = (first.get().into(), u64::from(above) + 1);
-            return Err(Fault::Range {
-                field: "UID range",
-                found,
-                min,
-                max: last.get().into(),
-            });
-        }
-        above = last.get();
+        within("UID range", first.get().into(), free, last.get().into())?;
+        free = u64::from(last.get()) + 2;
         uids.insert_range(first, last);
     }
     Ok(uids)
@@ -669,7 +666,13 @@ fn put_keywords(out: &mut Vec<u8>, keywords: &[Keyword]) {
 }
 
 fn take_keywords(take: &mut Take<'_>, many: u16) -> Result<Vec<Keyword>, Fault> {
-    let one = |_| Keyword::new(take.text("keyword")?).map_err(|_| Fault::Text { field: "keyword" });
+    let one = |_| {
+        let text = take.text("keyword")?;
+        let keyword = Keyword::new(text).ok();
+        // Another spelling of a keyword is not what was written.
+        let as_written = keyword.filter(|keyword| keyword.as_str() == text);
+        as_written.ok_or(Fault::Text { field: "keyword" })
+    };
     (0..many).map(one).collect()
 }
 
