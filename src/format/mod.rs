@@ -11,6 +11,7 @@ mod bytes;
 pub mod change;
 mod fault;
 pub mod footer;
+mod hex;
 pub mod manifest;
 pub mod record;
 pub mod segment;
@@ -18,6 +19,7 @@ pub mod segments;
 pub mod tail;
 
 pub use fault::Fault;
+pub use hex::hexdump;
 
 /// Version of the format that this build writes, and the newest it reads. FORMAT.md section 2.
 pub const VERSION: u16 = 1;
