@@ -227,13 +227,16 @@ impl BatchHead {
     /// Whether the sector table of this batch (`bytes` from its start) is sound.
     ///
     /// # Errors
-    /// [`Fault::Short`] or [`Fault::Checksum`].
+    /// [`Fault::Short`], [`Fault::Checksum`] or [`Fault::Reserved`].
     pub fn verify_table(&self, place: Place, offset: u64, bytes: &[u8]) -> Result<(), Fault> {
         let head = Take::new(bytes).slice(self.head_len())?;
         check(
             place.checksum(offset, head.get(FIXED..).unwrap_or_default()),
             self.table_crc,
-        )
+        )?;
+        let mut take = Take::new(head);
+        take.slice(FIXED + self.len as usize / SECTOR * 4)?;
+        take.end()
     }
 
     /// The sectors of this batch (`bytes` from its start, all of it) that are not as written, by number; with an

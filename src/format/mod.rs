@@ -17,6 +17,8 @@ pub mod record;
 pub mod segment;
 pub mod segments;
 pub mod tail;
+#[cfg(test)]
+mod tests;
 
 pub use fault::Fault;
 pub use hex::hexdump;
