@@ -138,10 +138,8 @@ fn no_byte_of_a_footer_is_without_a_guard() {
             .get(trailer.checksums_at()..trailer.trailer_at())
             .ok_or(Fault::Lost)?;
         trailer.verify_checksums(table)?;
-        let pages = bytes[..trailer.checksums_at()].chunks(PAGE).enumerate();
-        pages
-            .map(|(number, page)| footer::verify_page(place(), table, number, page))
-            .collect::<Result<(), _>>()
+        let mut pages = bytes[..trailer.checksums_at()].chunks(PAGE).enumerate();
+        pages.try_for_each(|(number, page)| footer::verify_page(place(), table, number, page))
     };
     assert_eq!(decode(&whole), Ok(()));
     let mut bytes = whole.clone();
