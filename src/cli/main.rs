@@ -1,3 +1,11 @@
 //! The `mailkeep` command.
+//!
+//! `source` reads mail from files, `sink` writes it to files; both know nothing of the store.
+
+mod civil;
+mod utf7;
+
+#[cfg_attr(not(test), allow(dead_code, reason = "the commands are built on top of it"))]
+mod source;
 
 fn main() {}
