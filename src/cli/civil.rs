@@ -2,11 +2,15 @@
 //!
 //! After Howard Hinnant, "chrono-Compatible Low-Level Date Algorithms": eras of 400 years that
 //! begin on 1 March, so that the leap day comes last and no table of month lengths is needed.
-#![cfg_attr(not(test), allow(dead_code, reason = "the commands are built on top of it"))]
+#![cfg_attr(
+    not(test),
+    allow(dead_code, reason = "the commands are built on top of it")
+)]
 
 /// Names of the months as From_ lines and RFC 5322 write them; January is at 0.
-pub(crate) const MONTHS: [&str; 12] =
-    ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
+pub(crate) const MONTHS: [&str; 12] = [
+    "Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec",
+];
 
 /// Names of the days of the week; 1970-01-01 was the Thursday at 0.
 const WEEKDAYS: [&str; 7] = ["Thu", "Fri", "Sat", "Sun", "Mon", "Tue", "Wed"];
@@ -35,7 +39,11 @@ pub(crate) fn days(year: i64, month: i64, day: i64) -> i64 {
 /// Whether the day exists; `month` is 1..=12.
 pub(crate) fn is_day(year: i64, month: i64, day: i64) -> bool {
     (1..=12).contains(&month) && day >= 1 && {
-        let (next_year, next_month) = if month == 12 { (year + 1, 1) } else { (year, month + 1) };
+        let (next_year, next_month) = if month == 12 {
+            (year + 1, 1)
+        } else {
+            (year, month + 1)
+        };
         day <= days(next_year, next_month, 1) - days(year, month, 1)
     }
 }
@@ -46,7 +54,10 @@ pub(crate) fn is_day(year: i64, month: i64, day: i64) -> bool {
 /// outside 1000-01-01..=9999-12-31 become the nearest second inside.
 pub(crate) fn asctime(seconds: i64) -> String {
     let seconds = seconds.clamp(FOUR_DIGITS_MIN, FOUR_DIGITS_MAX);
-    let (day_number, second) = (seconds.div_euclid(DAY_SECONDS), seconds.rem_euclid(DAY_SECONDS));
+    let (day_number, second) = (
+        seconds.div_euclid(DAY_SECONDS),
+        seconds.rem_euclid(DAY_SECONDS),
+    );
     let (year, month, day) = civil(day_number);
     format!(
         "{} {} {day:2} {:02}:{:02}:{:02} {year:04}",
@@ -74,7 +85,11 @@ fn civil(day_number: i64) -> (i64, i64, i64) {
 
 /// The name at `index`; callers reduce the index first, so the fallback is never seen.
 fn name<'a>(names: &[&'a str], index: i64) -> &'a str {
-    usize::try_from(index).ok().and_then(|index| names.get(index)).copied().unwrap_or("???")
+    usize::try_from(index)
+        .ok()
+        .and_then(|index| names.get(index))
+        .copied()
+        .unwrap_or("???")
 }
 
 #[cfg(test)]

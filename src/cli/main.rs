@@ -5,7 +5,18 @@
 mod civil;
 mod utf7;
 
-#[cfg_attr(not(test), allow(dead_code, reason = "the commands are built on top of it"))]
+#[cfg(test)]
+mod tests;
+
+#[cfg_attr(
+    not(test),
+    allow(dead_code, reason = "the commands are built on top of it")
+)]
+mod sink;
+#[cfg_attr(
+    not(test),
+    allow(dead_code, reason = "the commands are built on top of it")
+)]
 mod source;
 
 fn main() {}

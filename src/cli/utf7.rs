@@ -2,7 +2,10 @@
 //!
 //! Printable ASCII stands for itself, `&` is `&-`, all else is UTF-16 in base64 between `&` and
 //! `-`, with `,` in place of `/` and without padding.
-#![cfg_attr(not(test), allow(dead_code, reason = "the commands are built on top of it"))]
+#![cfg_attr(
+    not(test),
+    allow(dead_code, reason = "the commands are built on top of it")
+)]
 
 /// The base64 alphabet of RFC 3501: `,` where RFC 4648 has `/`.
 const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+,";
@@ -63,7 +66,11 @@ fn decode_run(coded: &str) -> Option<String> {
             bits &= (1 << bit_count) - 1;
         }
     }
-    if bits != 0 || bit_count >= 6 { None } else { String::from_utf16(&units).ok() }
+    if bits != 0 || bit_count >= 6 {
+        None
+    } else {
+        String::from_utf16(&units).ok()
+    }
 }
 
 /// Writes the collected units, if any, as one `&...-`, and forgets them.
@@ -121,7 +128,9 @@ mod tests {
 
     #[test]
     fn refuses_what_is_not_modified_utf7() {
-        for coded in ["R&D", "&", "&AOk", "&AO-", "&A-", "&AOl-", "&2D0-", "&A/k-", "&AOkA-"] {
+        for coded in [
+            "R&D", "&", "&AOk", "&AO-", "&A-", "&AOl-", "&2D0-", "&A/k-", "&AOkA-",
+        ] {
             assert_eq!(decode(coded), None, "{coded}");
         }
     }

@@ -78,10 +78,19 @@ mod tests {
 
     #[test]
     fn joined_frames_and_members_are_one() {
-        assert_eq!(decoded([zstd(b"one "), zstd(b"two")].concat()).unwrap(), b"one two");
-        assert_eq!(decoded([gzip(b"one "), gzip(b"two")].concat()).unwrap(), b"one two");
+        assert_eq!(
+            decoded([zstd(b"one "), zstd(b"two")].concat()).unwrap(),
+            b"one two"
+        );
+        assert_eq!(
+            decoded([gzip(b"one "), gzip(b"two")].concat()).unwrap(),
+            b"one two"
+        );
         let skippable = [0x50, 0x2a, 0x4d, 0x18, 1, 0, 0, 0, 9];
-        assert_eq!(decoded([&skippable[..], &zstd(b"two")].concat()).unwrap(), b"two");
+        assert_eq!(
+            decoded([&skippable[..], &zstd(b"two")].concat()).unwrap(),
+            b"two"
+        );
     }
 
     #[test]
@@ -94,7 +103,13 @@ mod tests {
 
     #[test]
     fn plain_data_is_plain() {
-        for start in [&b""[..], b"From ", &[0x28, 0xb5, 0x2f], &[0x1f, 0x8b], &[0x1f, 0x8b, 7]] {
+        for start in [
+            &b""[..],
+            b"From ",
+            &[0x28, 0xb5, 0x2f],
+            &[0x1f, 0x8b],
+            &[0x1f, 0x8b, 7],
+        ] {
             assert_eq!(detect(start), None);
         }
     }
@@ -109,7 +124,12 @@ mod tests {
         assert_eq!(decoded(data.clone()).unwrap(), b"mail");
         // The window descriptor follows magic and frame header: exponent in the top five bits.
         data[5] += 1 << 3;
-        assert!(decoded(data).unwrap_err().to_string().contains("too much memory"));
+        assert!(
+            decoded(data)
+                .unwrap_err()
+                .to_string()
+                .contains("too much memory")
+        );
     }
 
     #[test]

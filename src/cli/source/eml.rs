@@ -5,7 +5,7 @@
 //! - its name ends in `.eml` (also before `.zst` or `.gz`), in any case; or
 //! - it starts, decompressed, with a From_ line that has a date; or
 //! - it starts as messages do: its first line is a header field (after a byte order mark or a From_
-//!   line without a date, if any) and one of the fields in its first 4 KiB, before the first empty
+//!   line without a date, if any) and one of the fields in its first 8 KiB, before the first empty
 //!   line, has a name that mail has ([`USUAL`]).
 //!
 //! The name alone decides nothing else: text, notes and source code lie in such folders too, and
@@ -19,7 +19,7 @@ use super::mbox::Reader;
 use super::{Format, Found, Options, Origin, SourceError, from_line, read_message};
 
 /// Bytes looked at to tell what a file is.
-const LOOK_LEN: usize = from_line::LEN_MAX;
+const LOOK_LEN: usize = 2 * from_line::LEN_MAX;
 
 /// Fields of which every message has one, in lower case.
 const USUAL: [&[u8]; 12] = [
@@ -68,8 +68,17 @@ pub(super) fn open(
 ///
 /// `Io`, `NotMbox`.
 pub(super) fn open_stdin(options: Options) -> Result<Opened, SourceError> {
-    let options = Options { format: Format::Mbox, ..options };
-    read(Box::new(std::io::stdin()), Path::new("-"), Vec::new(), true, options)
+    let options = Options {
+        format: Format::Mbox,
+        ..options
+    };
+    read(
+        Box::new(std::io::stdin()),
+        Path::new("-"),
+        Vec::new(),
+        true,
+        options,
+    )
 }
 
 /// Tells what `input` is.
@@ -83,8 +92,7 @@ fn read(
     let input = decompressed(input, path, options)?;
     let (start, input) =
         compress::peek(input, LOOK_LEN).map_err(SourceError::io("read", path, 0))?;
-    let first_line = start.split_inclusive(|byte| *byte == b'\n').next().unwrap_or_default();
-    let is_mbox = from_line::parse(first_line).is_some();
+    let is_mbox = from_line::starts_mbox(&start);
     let is_eml = is_eml_name(path);
     let opens_as_mbox = match options.format {
         Format::Mbox => is_named || is_mbox,
@@ -103,7 +111,10 @@ fn read(
         received: None,
         flags: Vec::new(),
         folder: Vec::new(),
-        origin: Origin { path: path.to_path_buf(), offset: 0 },
+        origin: Origin {
+            path: path.to_path_buf(),
+            offset: 0,
+        },
     }))
 }
 
@@ -112,15 +123,19 @@ fn decompressed(input: Input, path: &Path, options: Options) -> Result<Input, So
     let (magic, input) = compress::peek(input, 4).map_err(SourceError::io("read", path, 0))?;
     let may_be = options.format != Format::Eml || without_compression(path) != path;
     match compress::detect(&magic).filter(|_| may_be) {
-        Some(compression) => compress::decode(input, compression)
-            .map_err(SourceError::io("decompress", path, 0)),
+        Some(compression) => {
+            compress::decode(input, compression).map_err(SourceError::io("decompress", path, 0))
+        }
         None => Ok(input),
     }
 }
 
 /// The path less `.zst` or `.gz`.
 fn without_compression(path: &Path) -> &Path {
-    let is = |extension| path.extension().is_some_and(|found| found.eq_ignore_ascii_case(extension));
+    let is = |extension| {
+        path.extension()
+            .is_some_and(|found| found.eq_ignore_ascii_case(extension))
+    };
     match path.file_stem() {
         Some(stem) if is("zst") || is("gz") => Path::new(stem),
         _ => path,
@@ -129,7 +144,9 @@ fn without_compression(path: &Path) -> &Path {
 
 /// Whether the name is that of a single message.
 fn is_eml_name(path: &Path) -> bool {
-    without_compression(path).extension().is_some_and(|found| found.eq_ignore_ascii_case("eml"))
+    without_compression(path)
+        .extension()
+        .is_some_and(|found| found.eq_ignore_ascii_case("eml"))
 }
 
 /// Whether the first bytes of a file are the header of a message.

@@ -46,10 +46,17 @@ pub(crate) fn parse(line: &[u8]) -> Option<FromLine> {
         let clock = clock(time)?;
         let (year, zone) = year_and_zone(after)?;
         Some(FromLine {
-            received: seconds(before, clock, year).map(|local| (local - i64::from(zone) * 60, zone)),
+            received: seconds(before, clock, year)
+                .map(|local| (local - i64::from(zone) * 60, zone)),
             no_final_newline: words.first() == Some(&NO_FINAL_NEWLINE.as_bytes()),
         })
     })
+}
+
+/// Whether a file that starts like this is an mbox: its first line that is not blank is a From_ line.
+pub(super) fn starts_mbox(start: &[u8]) -> bool {
+    let mut lines = start.split_inclusive(|byte| *byte == b'\n');
+    lines.find(|line| !line.trim_ascii().is_empty()).is_some_and(|line| parse(line).is_some())
 }
 
 /// Hours, minutes and seconds of a word `h:mm`, `hh:mm` or `hh:mm:ss`, in or out of range.
@@ -74,7 +81,12 @@ fn year_and_zone(after: &[&[u8]]) -> Option<(i64, i16)> {
         [word, next, ..] if let (Some(minutes), Some(year)) = (zone(word), year(next)) => {
             Some((year, minutes))
         }
-        [word, next, ..] if is_name(word) && let Some(year) = year(next) => Some((year, 0)),
+        [word, next, ..]
+            if is_name(word)
+                && let Some(year) = year(next) =>
+        {
+            Some((year, 0))
+        }
         // "MET DST 1998": no table of names knows all pairs, so the time is taken as UTC.
         [first, second, word, ..] if is_name(first) && is_name(second) => Some((year(word)?, 0)),
         _ => None,
@@ -116,14 +128,20 @@ fn numeric_zone(word: &[u8]) -> Option<i16> {
     }
     let value = number(digits)?;
     let (hours, minutes) = (value / 100, value % 100);
-    let minutes = if hours < 24 && minutes < 60 { sign * (hours * 60 + minutes) } else { 0 };
+    let minutes = if hours < 24 && minutes < 60 {
+        sign * (hours * 60 + minutes)
+    } else {
+        0
+    };
     i16::try_from(minutes).ok()
 }
 
 /// Seconds since the epoch for the last two words before the time (`Jan 1` or `1 Jan`), the time
 /// and the year, as if in UTC.
 fn seconds(before: &[&[u8]], [hour, minute, second]: [i64; 3], year: i64) -> Option<i64> {
-    let [.., first, last] = *before else { return None };
+    let [.., first, last] = *before else {
+        return None;
+    };
     let (month, day) = match (month(first), month(last)) {
         (Some(month), _) => (month, number(last)?),
         (None, Some(month)) => (month, number(first)?),
@@ -136,7 +154,9 @@ fn seconds(before: &[&[u8]], [hour, minute, second]: [i64; 3], year: i64) -> Opt
 
 /// 1..=12 for the name of a month in English, in any case.
 fn month(word: &[u8]) -> Option<i64> {
-    let index = civil::MONTHS.iter().position(|name| name.as_bytes().eq_ignore_ascii_case(word))?;
+    let index = civil::MONTHS
+        .iter()
+        .position(|name| name.as_bytes().eq_ignore_ascii_case(word))?;
     i64::try_from(index).ok().map(|index| index + 1)
 }
 
@@ -145,7 +165,10 @@ fn number(word: &[u8]) -> Option<i64> {
     if !matches!(word.len(), 1..=4) || !word.iter().all(u8::is_ascii_digit) {
         return None;
     }
-    Some(word.iter().fold(0, |value, digit| value * 10 + i64::from(digit - b'0')))
+    Some(
+        word.iter()
+            .fold(0, |value, digit| value * 10 + i64::from(digit - b'0')),
+    )
 }
 
 #[cfg(test)]
@@ -154,7 +177,9 @@ mod tests {
 
     /// The date of a line that must be a From_ line.
     fn date(line: &str) -> Option<(i64, i16)> {
-        parse(line.as_bytes()).unwrap_or_else(|| panic!("not a From_ line: {line}")).received
+        parse(line.as_bytes())
+            .unwrap_or_else(|| panic!("not a From_ line: {line}"))
+            .received
     }
 
     #[test]
@@ -163,14 +188,29 @@ mod tests {
             ("From a@b Thu Jan  1 00:00:00 2004\n", (1_072_915_200, 0)),
             ("From a@b Thu Jan  1 00:00:00 2004\r\n", (1_072_915_200, 0)),
             ("From a@b Thu Jan 01 00:00 2004", (1_072_915_200, 0)),
-            ("From a at b.c  Thu Jan  1 00:00:00 2004", (1_072_915_200, 0)),
+            (
+                "From a at b.c  Thu Jan  1 00:00:00 2004",
+                (1_072_915_200, 0),
+            ),
             ("From - Thu, 1 Jan 2:00:00 2004 +0200", (1_072_915_200, 120)),
             ("From - Thu Jan 1 02:00:00 +0200 2004", (1_072_915_200, 120)),
-            ("From u@d Wed Dec 31 19:00:00 EST 2003 remote from h", (1_072_915_200, -300)),
-            ("From u@d Wed Dec 31 18:30:00 2003 -0530", (1_072_915_200, -330)),
-            ("From u Thu Jan  1 00:00:00 MET DST 2004", (1_072_915_200, 0)),
+            (
+                "From u@d Wed Dec 31 19:00:00 EST 2003 remote from h",
+                (1_072_915_200, -300),
+            ),
+            (
+                "From u@d Wed Dec 31 18:30:00 2003 -0530",
+                (1_072_915_200, -330),
+            ),
+            (
+                "From u Thu Jan  1 00:00:00 MET DST 2004",
+                (1_072_915_200, 0),
+            ),
             ("From u Thu Jan  1 00:00:00 CEST 2004", (1_072_915_200, 0)),
-            ("From 12:30:00 2001 Thu Jan  1 00:00:00 2004", (1_072_915_200, 0)),
+            (
+                "From 12:30:00 2001 Thu Jan  1 00:00:00 2004",
+                (1_072_915_200, 0),
+            ),
             ("From \"a b\" Thu Jan  1 00:00:00 98", (883_612_800, 0)),
             ("From Thu Jan  1 00:00:00 2004", (1_072_915_200, 0)),
         ] {
@@ -188,7 +228,10 @@ mod tests {
         ] {
             assert_eq!(date(line), None, "{line}");
         }
-        assert_eq!(date("From a Thu Jan 1 00:00:00 2004 +9999"), Some((1_072_915_200, 0)));
+        assert_eq!(
+            date("From a Thu Jan 1 00:00:00 2004 +9999"),
+            Some((1_072_915_200, 0))
+        );
     }
 
     #[test]

@@ -52,7 +52,11 @@ pub(super) fn is_maildir(path: &Path) -> bool {
 pub(super) fn levels(directory: &str) -> Vec<String> {
     let decoded = |level: &str| utf7::decode(level).unwrap_or_else(|| level.to_owned());
     match directory.strip_prefix('.') {
-        Some(path) => path.split('.').filter(|level| !level.is_empty()).map(decoded).collect(),
+        Some(path) => path
+            .split('.')
+            .filter(|level| !level.is_empty())
+            .map(decoded)
+            .collect(),
         None => vec![decoded(directory)],
     }
 }
@@ -94,7 +98,13 @@ impl Folder {
         }
         messages.sort_unstable();
         let messages = messages.into_iter();
-        Ok(Self { messages, keywords: keywords(path), levels, options, spare: Vec::new() })
+        Ok(Self {
+            messages,
+            keywords: keywords(path),
+            levels,
+            options,
+            spare: Vec::new(),
+        })
     }
 
     /// Takes a buffer for the next message.
@@ -110,7 +120,10 @@ impl Folder {
             received: Some((message.received, 0)),
             flags: flags(&message.name, &self.keywords),
             folder: self.levels.clone(),
-            origin: Origin { path: message.path, offset: 0 },
+            origin: Origin {
+                path: message.path,
+                offset: 0,
+            },
         })
     }
 }
@@ -134,10 +147,16 @@ fn list(part: &Path, messages: &mut Vec<Message>) -> io::Result<()> {
         }
         let path = entry.path();
         // A message may have gone since the listing began; a link to nothing is none either.
-        let Ok(metadata) = fs::metadata(&path) else { continue };
+        let Ok(metadata) = fs::metadata(&path) else {
+            continue;
+        };
         if metadata.is_file() {
             let received = seconds(&name).unwrap_or_else(|| modified(&metadata));
-            messages.push(Message { received, name, path });
+            messages.push(Message {
+                received,
+                name,
+                path,
+            });
         }
     }
     Ok(())
@@ -147,16 +166,24 @@ fn list(part: &Path, messages: &mut Vec<Message>) -> io::Result<()> {
 fn read(message: &Message, mut raw: Vec<u8>, options: Options) -> Result<Vec<u8>, SourceError> {
     let path = &message.path;
     let file = File::open(path).map_err(SourceError::io("open", path, 0))?;
-    let file_len = file.metadata().map_err(SourceError::io("read", path, 0))?.len();
+    let file_len = file
+        .metadata()
+        .map_err(SourceError::io("read", path, 0))?
+        .len();
     check_len(file_len, path, 0, options)?;
     read_message(file, &mut raw, path, options)?;
     if stated_len(&message.name) == Some(raw.len() as u64) {
         return Ok(raw);
     }
-    let Some(compression) = detect(&raw) else { return Ok(raw) };
+    let Some(compression) = detect(&raw) else {
+        return Ok(raw);
+    };
     let compressed = Box::new(io::Cursor::new(raw));
-    let plain = compress::decode(compressed, compression)
-        .map_err(SourceError::io("decompress", path, 0))?;
+    let plain = compress::decode(compressed, compression).map_err(SourceError::io(
+        "decompress",
+        path,
+        0,
+    ))?;
     let mut raw = Vec::new();
     read_message(plain, &mut raw, path, options)?;
     Ok(raw)
@@ -165,12 +192,19 @@ fn read(message: &Message, mut raw: Vec<u8>, options: Options) -> Result<Vec<u8>
 /// The bytes of the message, uncompressed, as the name says.
 fn stated_len(name: &str) -> Option<u64> {
     let (unique, _) = split(name);
-    unique.split(',').find_map(|field| field.strip_prefix("S="))?.parse().ok()
+    unique
+        .split(',')
+        .find_map(|field| field.strip_prefix("S="))?
+        .parse()
+        .ok()
 }
 
 /// The name before the flags, and the flags.
 fn split(name: &str) -> (&str, &str) {
-    [":2,", ";2,", "!2,"].iter().find_map(|mark| name.split_once(mark)).unwrap_or((name, ""))
+    [":2,", ";2,", "!2,"]
+        .iter()
+        .find_map(|mark| name.split_once(mark))
+        .unwrap_or((name, ""))
 }
 
 /// The flags and keywords of a message, each once, in the order of the letters.
@@ -179,7 +213,10 @@ fn flags(name: &str, keywords: &[Option<String>]) -> Vec<String> {
     let mut flags: Vec<String> = Vec::new();
     // A comma ends the letters: programs put fields of their own behind it.
     for letter in letters.bytes().take_while(|letter| *letter != b',') {
-        let system = FLAGS.iter().find(|(known, _)| *known == letter).map(|(_, flag)| *flag);
+        let system = FLAGS
+            .iter()
+            .find(|(known, _)| *known == letter)
+            .map(|(_, flag)| *flag);
         let keyword = || {
             let number = letter.checked_sub(b'a')?;
             keywords.get(usize::from(number))?.as_deref()
@@ -204,8 +241,13 @@ fn keywords(folder: &Path) -> Vec<Option<String>> {
     let mut keywords = vec![None; 26];
     if read.is_ok() {
         for line in String::from_utf8_lossy(&text).lines() {
-            let Some((number, name)) = line.split_once(' ') else { continue };
-            let slot = number.parse().ok().and_then(|number: usize| keywords.get_mut(number));
+            let Some((number, name)) = line.split_once(' ') else {
+                continue;
+            };
+            let slot = number
+                .parse()
+                .ok()
+                .and_then(|number: usize| keywords.get_mut(number));
             if let Some(slot) = slot.filter(|_| !name.is_empty()) {
                 *slot = Some(name.to_owned());
             }
@@ -216,17 +258,24 @@ fn keywords(folder: &Path) -> Vec<Option<String>> {
 
 /// The date that a name starts with.
 fn seconds(name: &str) -> Option<i64> {
-    let digits = name.find(|c: char| !c.is_ascii_digit()).map_or(name, |end| &name[..end]);
-    digits.parse().ok().filter(|seconds| PLAUSIBLE.contains(seconds))
+    let digits = name
+        .find(|c: char| !c.is_ascii_digit())
+        .map_or(name, |end| &name[..end]);
+    digits
+        .parse()
+        .ok()
+        .filter(|seconds| PLAUSIBLE.contains(seconds))
 }
 
 /// When a file was last modified, in seconds since the epoch.
 fn modified(metadata: &fs::Metadata) -> i64 {
     let whole = |elapsed: std::time::Duration| i64::try_from(elapsed.as_secs()).unwrap_or(0);
-    metadata.modified().map_or(0, |time| match time.duration_since(UNIX_EPOCH) {
-        Ok(after) => whole(after),
-        Err(before) => -whole(before.duration()),
-    })
+    metadata
+        .modified()
+        .map_or(0, |time| match time.duration_since(UNIX_EPOCH) {
+            Ok(after) => whole(after),
+            Err(before) => -whole(before.duration()),
+        })
 }
 
 #[cfg(test)]
@@ -242,7 +291,10 @@ mod tests {
             ("1.M1P1.host,S=3,W=4:2,S", &["\\Seen"]),
             ("1.M1P1.host;2,TDR", &["\\Deleted", "\\Draft", "\\Answered"]),
             ("1.M1P1.host!2,FP", &["\\Flagged", "$Forwarded"]),
-            ("1.M1P1.host:2,RDF,xS", &["\\Answered", "\\Draft", "\\Flagged"]),
+            (
+                "1.M1P1.host:2,RDF,xS",
+                &["\\Answered", "\\Draft", "\\Flagged"],
+            ),
             ("1.M1P1.host:2,SSabz?9", &["\\Seen", "work"]),
             ("1.M1P1.host:1,S", &[]),
             ("2,S", &[]),
@@ -255,7 +307,14 @@ mod tests {
     fn dates_in_names() {
         assert_eq!(seconds("1035478339.27041_118.foo.org"), Some(1_035_478_339));
         assert_eq!(seconds("1035478339"), Some(1_035_478_339));
-        for name in ["01:2,", "99999999.a", "4102444800.a", "99999999999999999999.a", "msg1", ""] {
+        for name in [
+            "01:2,",
+            "99999999.a",
+            "4102444800.a",
+            "99999999999999999999.a",
+            "msg1",
+            "",
+        ] {
             assert_eq!(seconds(name), None, "{name}");
         }
         assert_eq!(seconds("100000000.a"), Some(100_000_000));
@@ -266,7 +325,13 @@ mod tests {
     fn stated_lengths() {
         assert_eq!(stated_len("1.a,S=12,W=13:2,S"), Some(12));
         assert_eq!(stated_len("1.a,W=13,S=12"), Some(12));
-        for name in ["1.a", "1.a:2,S=12", "1.a,S=", "1.a,S=x", "1.a,S=99999999999999999999"] {
+        for name in [
+            "1.a",
+            "1.a:2,S=12",
+            "1.a,S=",
+            "1.a,S=x",
+            "1.a,S=99999999999999999999",
+        ] {
             assert_eq!(stated_len(name), None, "{name}");
         }
     }
@@ -301,14 +366,27 @@ mod tests {
         write("cur/1500000000.e:2,", &[b'x'; 101]);
         fs::create_dir(root.path().join("cur/1600000000.dir")).unwrap();
 
-        let options = Options { message_max: 100, ..Options::default() };
+        let options = Options {
+            message_max: 100,
+            ..Options::default()
+        };
         let folder = Folder::open(root.path(), vec!["A".to_owned()], options).unwrap();
         let mut items: Vec<_> = folder.collect();
         let last = items.pop().unwrap();
-        assert!(matches!(last, Err(SourceError::TooLarge { found: 101, offset: 0, .. })));
+        assert!(matches!(
+            last,
+            Err(SourceError::TooLarge {
+                found: 101,
+                offset: 0,
+                ..
+            })
+        ));
         let found: Vec<Found> = items.into_iter().collect::<Result<_, _>>().unwrap();
         let raws: Vec<&[u8]> = found.iter().map(|found| &found.raw[..]).collect();
-        assert_eq!(raws, [&b"zeroth"[..], b"first", b"second", b"third", &compressed]);
+        assert_eq!(
+            raws,
+            [&b"zeroth"[..], b"first", b"second", b"third", &compressed]
+        );
         assert_eq!(found[0].flags, [""; 0]);
         assert_eq!(found[1].flags, [""; 0]);
         assert_eq!(found[2].flags, ["\\Seen", "work", "$Junk"]);
@@ -323,7 +401,11 @@ mod tests {
         for (name, seconds) in [("01:2,", 86_400_i64), ("02:2,", -86_400)] {
             let file = File::create(root.path().join("cur").join(name)).unwrap();
             let day = std::time::Duration::from_secs(86_400);
-            let time = if seconds < 0 { UNIX_EPOCH - day } else { UNIX_EPOCH + day };
+            let time = if seconds < 0 {
+                UNIX_EPOCH - day
+            } else {
+                UNIX_EPOCH + day
+            };
             file.set_modified(time).unwrap();
         }
         let folder = Folder::open(root.path(), Vec::new(), Options::default()).unwrap();

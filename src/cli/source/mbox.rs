@@ -2,6 +2,7 @@
 //!
 //! The rule, for files with LF and with CRLF alike:
 //!
+//! 0. Blank lines before the first From_ line are skipped, up to 4 KiB of them.
 //! 1. A line that is a From_ line (`from_line`: it has a date) starts a message, whether or not a
 //!    blank line precedes it. Nothing else does; `Content-Length` fields are not looked at.
 //! 2. One blank line (LF or CRLF) before a From_ line, or before the end of the file, belongs to the
@@ -49,7 +50,10 @@ impl Quoting {
             Self::O => depth == 1,
             Self::None => false,
         };
-        depth_fits && line.get(depth..).is_some_and(|rest| rest.starts_with(b"From "))
+        depth_fits
+            && line
+                .get(depth..)
+                .is_some_and(|rest| rest.starts_with(b"From "))
     }
 }
 
@@ -79,24 +83,37 @@ impl Reader {
     ///
     /// # Errors
     ///
-    /// `NotMbox` when the first line is none, `Io` when it cannot be read. An input without a byte
+    /// `NotMbox` when the first line that is not blank is none, `Io` when it cannot be read. An input without a byte
     /// is an mbox without messages.
     pub(super) fn new(input: Input, path: &Path, options: Options) -> Result<Self, SourceError> {
         let mut input = BufReader::with_capacity(256 << 10, input);
-        let mut line = Vec::new();
-        input
-            .by_ref()
-            .take(LONG_LINE)
-            .read_until(b'\n', &mut line)
-            .map_err(SourceError::io("read", path, 0))?;
-        let next = from_line::parse(&line).map(|from| (from, 0));
-        if next.is_none() && !line.is_empty() {
+        let (mut line, mut offset) = (Vec::new(), 0);
+        while line.trim_ascii().is_empty() && offset < LONG_LINE {
+            line.clear();
+            let len = input
+                .by_ref()
+                .take(LONG_LINE)
+                .read_until(b'\n', &mut line)
+                .map_err(SourceError::io("read", path, 0))?;
+            if len == 0 {
+                break;
+            }
+            offset += len as u64;
+        }
+        let next = from_line::parse(&line).map(|from| (from, offset - line.len() as u64));
+        if next.is_none() && offset > 0 {
             let start = line.get(..60).unwrap_or(&line);
             let found = String::from_utf8_lossy(start).trim_end().to_owned();
             return Err(SourceError::NotMbox { path: path.to_path_buf(), found });
         }
-        let offset = line.len() as u64;
-        Ok(Self { input, path: path.to_path_buf(), options, offset, next, spare: line })
+        Ok(Self {
+            input,
+            path: path.to_path_buf(),
+            options,
+            offset,
+            next,
+            spare: line,
+        })
     }
 
     /// Takes a buffer for the next message.
@@ -109,7 +126,9 @@ impl Reader {
         let mut raw = std::mem::take(&mut self.spare);
         raw.clear();
         let body_start = self.offset;
-        let body = self.body(&mut raw).map_err(SourceError::io("read", &self.path, start))?;
+        let body = self
+            .body(&mut raw)
+            .map_err(SourceError::io("read", &self.path, start))?;
         match body {
             Body::Whole => trim_end(&mut raw, from.no_final_newline),
             Body::Over => {
@@ -123,7 +142,10 @@ impl Reader {
             received: from.received,
             flags: Vec::new(),
             folder: Vec::new(),
-            origin: Origin { path: self.path.clone(), offset: start },
+            origin: Origin {
+                path: self.path.clone(),
+                offset: start,
+            },
         })
     }
 
@@ -218,7 +240,12 @@ mod tests {
     const FROM: &str = "From a@b Thu Jan  1 00:00:00 2004\n";
 
     fn reader(mbox: &[u8], options: Options) -> Reader {
-        Reader::new(Box::new(io::Cursor::new(mbox.to_vec())), Path::new("m"), options).unwrap()
+        Reader::new(
+            Box::new(io::Cursor::new(mbox.to_vec())),
+            Path::new("m"),
+            options,
+        )
+        .unwrap()
     }
 
     fn bodies(mbox: &str, options: Options) -> Vec<String> {
@@ -246,7 +273,11 @@ mod tests {
             ("Fa\r\r\n", &["a\r\r\n"]),
             ("Fa\n\n\n\nFb", &["a\n\n\n", "b"]),
         ] {
-            assert_eq!(bodies(&mbox.replace('F', FROM), Options::default()), expected, "{mbox:?}");
+            assert_eq!(
+                bodies(&mbox.replace('F', FROM), Options::default()),
+                expected,
+                "{mbox:?}"
+            );
         }
     }
 
@@ -263,7 +294,11 @@ mod tests {
             ("", ""),
         ] {
             let mark = FROM.replace("a@b", from_line::NO_FINAL_NEWLINE);
-            assert_eq!(bodies(&(mark + body), Options::default()), [expected], "{body:?}");
+            assert_eq!(
+                bodies(&(mark + body), Options::default()),
+                [expected],
+                "{body:?}"
+            );
         }
     }
 
@@ -280,28 +315,59 @@ mod tests {
     fn quoting_is_undone_as_asked() {
         let lines = ">From a\n>>From b\n>>>From c\n> From d\n>from e\nx >From f\n";
         let mbox = format!("{FROM}{lines}");
-        let body = |quoting| bodies(&mbox, Options { quoting, ..Options::default() }).concat();
-        assert_eq!(body(Quoting::Rd), lines.replace(">From", "From").replace("x From", "x >From"));
+        let body = |quoting| {
+            bodies(
+                &mbox,
+                Options {
+                    quoting,
+                    ..Options::default()
+                },
+            )
+            .concat()
+        };
+        assert_eq!(
+            body(Quoting::Rd),
+            lines.replace(">From", "From").replace("x From", "x >From")
+        );
         assert_eq!(body(Quoting::O), lines.replacen(">From", "From", 1));
         assert_eq!(body(Quoting::None), lines);
     }
 
     #[test]
     fn what_is_not_an_mbox_says_so() {
-        for start in ["Subject: x\n", "\n", "From - \n", ">From a@b Thu Jan  1 00:00:00 2004\n"] {
+        for start in [
+            "Subject: x\n",
+            "\n",
+            "From - \n",
+            ">From a@b Thu Jan  1 00:00:00 2004\n",
+        ] {
             let input: Input = Box::new(io::Cursor::new(start.as_bytes().to_vec()));
-            let error = Reader::new(input, Path::new("m"), Options::default()).err().unwrap();
+            let error = Reader::new(input, Path::new("m"), Options::default())
+                .err()
+                .unwrap();
             assert!(matches!(error, SourceError::NotMbox { .. }), "{start:?}");
         }
         assert_eq!(reader(b"", Options::default()).count(), 0);
     }
 
     #[test]
+    fn blank_lines_before_the_first_message_are_skipped() {
+        let mbox = format!("\n \t\r\n\n{FROM}a\n");
+        let found: Vec<_> = reader(mbox.as_bytes(), Options::default()).flatten().collect();
+        assert_eq!(found.len(), 1);
+        assert_eq!((&found[0].raw[..], found[0].origin.offset), (&b"a\n"[..], 6));
+        let endless = Box::new(io::repeat(b'\n').take(1 << 20));
+        let error = Reader::new(endless, Path::new("m"), Options::default()).err();
+        assert!(matches!(error, Some(SourceError::NotMbox { .. })));
+    }
+
+    #[test]
     fn dates_and_offsets() {
         let second = "From a@b Wed Dec 31 19:00:00 2003 -0500\n";
         let mbox = format!("{FROM}a\n\n{second}b\n");
-        let found: Vec<Found> =
-            reader(mbox.as_bytes(), Options::default()).collect::<Result<_, _>>().unwrap();
+        let found: Vec<Found> = reader(mbox.as_bytes(), Options::default())
+            .collect::<Result<_, _>>()
+            .unwrap();
         assert_eq!(found[0].received, Some((1_072_915_200, 0)));
         assert_eq!(found[1].received, Some((1_072_915_200, -300)));
         assert_eq!(found[0].origin.offset, 0);
@@ -311,13 +377,19 @@ mod tests {
     /// What a reader gives for bodies "a\n", `body`, "c\n" when messages have at most 10 bytes.
     fn limited(from: &str, body: &str) -> Vec<Result<Vec<u8>, (u64, u64)>> {
         let mbox = format!("{FROM}a\n\n{from}{body}\n\n{FROM}c\n\n");
-        let options = Options { message_max: 10, ..Options::default() };
+        let options = Options {
+            message_max: 10,
+            ..Options::default()
+        };
         reader(mbox.as_bytes(), options)
             .map(|item| match item {
                 Ok(found) => Ok(found.raw),
-                Err(SourceError::TooLarge { offset, found, message_max: 10, .. }) => {
-                    Err((offset, found))
-                }
+                Err(SourceError::TooLarge {
+                    offset,
+                    found,
+                    message_max: 10,
+                    ..
+                }) => Err((offset, found)),
                 Err(error) => panic!("{error}"),
             })
             .collect()
@@ -329,27 +401,61 @@ mod tests {
         let middle = |body: &str| {
             let items = limited(FROM, body);
             assert_eq!(items.len(), 3, "{body:?}");
-            assert_eq!((&items[0], &items[2]), (&Ok(b"a\n".to_vec()), &Ok(b"c\n".to_vec())));
+            assert_eq!(
+                (&items[0], &items[2]),
+                (&Ok(b"a\n".to_vec()), &Ok(b"c\n".to_vec()))
+            );
             items[1].clone()
         };
         assert_eq!(middle("123456789"), Ok(b"123456789\n".to_vec()));
         assert_eq!(middle("1234\n6789"), Ok(b"1234\n6789\n".to_vec()));
         // Quoting does not count.
         assert_eq!(middle(">From 789"), Ok(b"From 789\n".to_vec()));
-        for len in [10, 11, 12, 13, 14, 4096, 4097, 4109, 4110, 4111, 4112, 9000, 1 << 20] {
+        for len in [
+            10,
+            11,
+            12,
+            13,
+            14,
+            4096,
+            4097,
+            4109,
+            4110,
+            4111,
+            4112,
+            9000,
+            1 << 20,
+        ] {
             let (found_offset, found) = middle(&"x".repeat(len)).unwrap_err();
             assert_eq!(found_offset, offset, "{len}");
-            assert!(found > len as u64 && found <= len as u64 + 2, "{len}: {found}");
+            assert!(
+                found > len as u64 && found <= len as u64 + 2,
+                "{len}: {found}"
+            );
             // The same in short lines, and with a long line that only starts as a separator.
             middle(&"x\n".repeat(len)).unwrap_err();
-            middle(&format!("1234567890\n\n\n\n{}{}", FROM.trim_end(), "x".repeat(5000))).unwrap_err();
+            middle(&format!(
+                "1234567890\n\n\n\n{}{}",
+                FROM.trim_end(),
+                "x".repeat(5000)
+            ))
+            .unwrap_err();
         }
-        assert_eq!(limited(&FROM.replace("a@b", from_line::NO_FINAL_NEWLINE), "1234567890")[1], Ok(b"1234567890".to_vec()));
+        assert_eq!(
+            limited(
+                &FROM.replace("a@b", from_line::NO_FINAL_NEWLINE),
+                "1234567890"
+            )[1],
+            Ok(b"1234567890".to_vec())
+        );
     }
 
     #[test]
     fn the_buffer_stays_small() {
-        let options = Options { message_max: 1000, ..Options::default() };
+        let options = Options {
+            message_max: 1000,
+            ..Options::default()
+        };
         let input = Box::new(FROM.as_bytes().chain(io::repeat(b'x').take(64 << 20)));
         let mut reader = Reader::new(input, Path::new("m"), options).unwrap();
         let mut raw = Vec::new();
@@ -370,7 +476,10 @@ mod tests {
         let input = Box::new(io::Cursor::new(start.into_bytes()).chain(Fails));
         let mut reader = Reader::new(input, Path::new("m"), Options::default()).unwrap();
         assert_eq!(reader.next().unwrap().unwrap().raw, b"a\n");
-        assert!(matches!(reader.next(), Some(Err(SourceError::Io { offset: 37, .. }))));
+        assert!(matches!(
+            reader.next(),
+            Some(Err(SourceError::Io { offset: 37, .. }))
+        ));
         assert!(reader.next().is_none());
     }
 }

@@ -4,7 +4,7 @@
 //!
 //! - a directory is walked, in the order of names (see `tree`): a folder with `cur` or with `new`
 //!   and `tmp` is a Maildir, the files of any other are taken when they are mail (see `eml`);
-//! - a file that starts with a From_ line is an mbox (see `mbox`), any other is one message;
+//! - a file whose first line that is not blank is a From_ line is an mbox (see `mbox`), any other is one message;
 //! - `-` is an mbox on standard input;
 //! - a file that starts as zstd or gzip data is any of these, compressed (see `compress`).
 //!
@@ -22,7 +22,8 @@ mod tree;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
-pub(crate) use from_line::{NO_FINAL_NEWLINE, parse as parse_from_line};
+pub(crate) use from_line::NO_FINAL_NEWLINE;
+pub(crate) use maildir::{FLAGS as MAILDIR_FLAGS, KEYWORDS_FILE};
 pub(crate) use mbox::Quoting;
 
 /// A message as found.
@@ -79,7 +80,11 @@ pub(crate) struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Self { message_max: 256 << 20, format: Format::Auto, quoting: Quoting::Rd }
+        Self {
+            message_max: 256 << 20,
+            format: Format::Auto,
+            quoting: Quoting::Rd,
+        }
     }
 }
 
@@ -132,7 +137,12 @@ pub(crate) enum SourceError {
 impl SourceError {
     /// Makes an error of the system's, for `map_err`.
     fn io(op: &'static str, path: &Path, offset: u64) -> impl FnOnce(io::Error) -> Self {
-        move |source| Self::Io { op, path: path.to_path_buf(), offset, source }
+        move |source| Self::Io {
+            op,
+            path: path.to_path_buf(),
+            offset,
+            source,
+        }
     }
 }
 
@@ -171,7 +181,15 @@ impl Iterator for Source {
 /// `Io` when the path cannot be opened, `NotMbox` when an mbox was asked for (`-` always asks for
 /// one) and this is none, `TooLarge` when the one message of the file is.
 pub(crate) fn open(path: &Path, options: Options) -> Result<Source, SourceError> {
-    Ok(Source { tree: tree::Tree::open(path, options)? })
+    Ok(Source {
+        tree: tree::Tree::open(path, options)?,
+    })
+}
+
+/// Whether [`Format::Auto`] takes a file of these bytes for something else than a message: an mbox,
+/// or compressed data.
+pub(crate) fn looks_like_other(raw: &[u8]) -> bool {
+    compress::detect(raw).is_some() || from_line::starts_mbox(raw)
 }
 
 /// Reads all of `input` into `raw`, at most `message_max` bytes.
@@ -193,7 +211,12 @@ fn read_message(
 fn check_len(found: u64, path: &Path, offset: u64, options: Options) -> Result<(), SourceError> {
     let message_max = options.message_max;
     if found > message_max {
-        return Err(SourceError::TooLarge { path: path.to_path_buf(), offset, found, message_max });
+        return Err(SourceError::TooLarge {
+            path: path.to_path_buf(),
+            offset,
+            found,
+            message_max,
+        });
     }
     Ok(())
 }

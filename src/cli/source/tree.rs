@@ -49,12 +49,24 @@ pub(super) struct Tree {
 impl Tree {
     /// See [`super::open`].
     pub(super) fn open(path: &Path, options: Options) -> Result<Self, SourceError> {
-        let mut tree = Self { steps: Vec::new(), options, passed_over: 0, spare: Vec::new() };
+        let mut tree = Self {
+            steps: Vec::new(),
+            options,
+            passed_over: 0,
+            spare: Vec::new(),
+        };
         if path == Path::new("-") {
             tree.push(eml::open_stdin(options)?);
-        } else if fs::metadata(path).map_err(SourceError::io("open", path, 0))?.is_dir() {
+        } else if fs::metadata(path)
+            .map_err(SourceError::io("open", path, 0))?
+            .is_dir()
+        {
             let path = path.to_path_buf();
-            tree.steps.push(Step::Directory(Place { path, levels: Vec::new(), depth: 0 }));
+            tree.steps.push(Step::Directory(Place {
+                path,
+                levels: Vec::new(),
+                depth: 0,
+            }));
         } else {
             tree.push(eml::open(path, Vec::new(), true, options)?);
         }
@@ -91,7 +103,11 @@ impl Tree {
             list(&place.path).map_err(SourceError::io("list", &place.path, 0))?;
         for (path, name) in directories.into_iter().rev() {
             if let Some(levels) = child_levels(place, &name, &path, is_maildir) {
-                self.steps.push(Step::Directory(Place { path, levels, depth: place.depth + 1 }));
+                self.steps.push(Step::Directory(Place {
+                    path,
+                    levels,
+                    depth: place.depth + 1,
+                }));
             }
         }
         if is_maildir {
@@ -166,7 +182,10 @@ fn list(path: &Path) -> io::Result<Listing> {
     let (mut files, mut directories) = (Vec::new(), Vec::new());
     for entry in fs::read_dir(path)? {
         let entry = entry?;
-        let (path, name) = (entry.path(), entry.file_name().to_string_lossy().into_owned());
+        let (path, name) = (
+            entry.path(),
+            entry.file_name().to_string_lossy().into_owned(),
+        );
         if entry.file_type()?.is_dir() {
             directories.push((path, name));
         } else if !name.starts_with('.') && fs::metadata(&path).is_ok_and(|found| found.is_file()) {
@@ -210,7 +229,11 @@ mod tests {
         let mut found = Vec::new();
         while let Some(item) = tree.next() {
             let item = item.unwrap();
-            found.push(format!("{}: {}", item.folder.join("/"), item.raw.escape_ascii()));
+            found.push(format!(
+                "{}: {}",
+                item.folder.join("/"),
+                item.raw.escape_ascii()
+            ));
             tree.recycle(item.raw);
         }
         (found, tree.passed_over())
@@ -228,13 +251,34 @@ mod tests {
         write(root.path(), "empty.eml", "");
         write(root.path(), ".hidden.eml", "no");
         write(root.path(), ".git/x.eml", "no");
-        write(root.path(), "e.eml.zst", zstd::encode_all(&b"six"[..], 1).unwrap());
+        write(
+            root.path(),
+            "e.eml.zst",
+            zstd::encode_all(&b"six"[..], 1).unwrap(),
+        );
         std::os::unix::fs::symlink(root.path(), root.path().join("loop")).unwrap();
         let (found, passed_over) = walk(root.path(), Options::default());
-        assert_eq!(found, [": two", ": Subject: 3", ": four\\n", ": five", ": six", ": ", ": one"]);
+        assert_eq!(
+            found,
+            [
+                ": two",
+                ": Subject: 3",
+                ": four\\n",
+                ": five",
+                ": six",
+                ": ",
+                ": one"
+            ]
+        );
         assert_eq!(passed_over, 1);
 
-        let (found, _) = walk(root.path(), Options { format: Format::Mbox, ..Options::default() });
+        let (found, _) = walk(
+            root.path(),
+            Options {
+                format: Format::Mbox,
+                ..Options::default()
+            },
+        );
         assert_eq!(found, [": four\\n", ": five"]);
     }
 
@@ -251,7 +295,10 @@ mod tests {
         let (found, passed_over) = walk(root.path(), Options::default());
         assert_eq!(found, ["m: 1", "m/A/B: 2", "m/A/B/C: 3", "m/deep/er: 4"]);
         assert_eq!(passed_over, 1);
-        assert_eq!(walk(&root.path().join("m"), Options::default()).0[1], "A/B: 2");
+        assert_eq!(
+            walk(&root.path().join("m"), Options::default()).0[1],
+            "A/B: 2"
+        );
     }
 
     #[test]
@@ -259,26 +306,47 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         let file = |name: &str, bytes: &[u8], format| {
             write(root.path(), name, bytes);
-            walk(&root.path().join(name), Options { format, ..Options::default() }).0
+            walk(
+                &root.path().join(name),
+                Options {
+                    format,
+                    ..Options::default()
+                },
+            )
+            .0
         };
         let mbox = format!("{FROM}a\n\n{FROM}b\n");
         let packed = zstd::encode_all(mbox.as_bytes(), 1).unwrap();
         assert_eq!(file("f", b"anything", Format::Auto), [": anything"]);
-        assert_eq!(file("f", mbox.as_bytes(), Format::Auto), [": a\\n", ": b\\n"]);
+        assert_eq!(
+            file("f", mbox.as_bytes(), Format::Auto),
+            [": a\\n", ": b\\n"]
+        );
         assert_eq!(file("f", &packed, Format::Auto), [": a\\n", ": b\\n"]);
-        assert_eq!(file("f", mbox.as_bytes(), Format::Eml), [format!(": {}", mbox.escape_default())]);
-        assert_eq!(file("f", &packed, Format::Eml), [format!(": {}", packed.escape_ascii())]);
+        assert_eq!(
+            file("f", mbox.as_bytes(), Format::Eml),
+            [format!(": {}", mbox.escape_default())]
+        );
+        assert_eq!(
+            file("f", &packed, Format::Eml),
+            [format!(": {}", packed.escape_ascii())]
+        );
         assert_eq!(file("f.zst", &packed, Format::Eml).len(), 1);
         assert_eq!(file("f", b"", Format::Auto), [""; 0]);
         assert_eq!(file("f.eml", b"", Format::Auto), [": "]);
 
         write(root.path(), "f", "From - \n");
-        let options = Options { format: Format::Mbox, ..Options::default() };
+        let options = Options {
+            format: Format::Mbox,
+            ..Options::default()
+        };
         let error = Tree::open(&root.path().join("f"), options).err().unwrap();
         assert!(error.to_string().ends_with(
             "f is not an mbox: found \"From -\" at its start, expected a From_ line with a date"
         ));
-        let missing = Tree::open(&root.path().join("none"), options).err().unwrap();
+        let missing = Tree::open(&root.path().join("none"), options)
+            .err()
+            .unwrap();
         assert!(missing.to_string().starts_with("cannot open "));
     }
 
@@ -289,9 +357,15 @@ mod tests {
         write(root.path(), "a.eml.zst", &packed[..packed.len() - 4]);
         write(root.path(), "b.eml", vec![b'y'; 11]);
         write(root.path(), "c.eml", "fine");
-        let options = Options { message_max: 10, ..Options::default() };
+        let options = Options {
+            message_max: 10,
+            ..Options::default()
+        };
         let items: Vec<_> = Tree::open(root.path(), options).unwrap().collect();
-        assert!(matches!(items[0], Err(SourceError::Io { .. } | SourceError::TooLarge { .. })));
+        assert!(matches!(
+            items[0],
+            Err(SourceError::Io { .. } | SourceError::TooLarge { .. })
+        ));
         assert_eq!(
             items[1].as_ref().unwrap_err().to_string(),
             format!(
@@ -308,7 +382,9 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         write(root.path(), &("d/".repeat(DEPTH_MAX) + "a.eml"), "in");
         write(root.path(), &("d/".repeat(DEPTH_MAX + 1) + "a.eml"), "out");
-        let items: Vec<_> = Tree::open(root.path(), Options::default()).unwrap().collect();
+        let items: Vec<_> = Tree::open(root.path(), Options::default())
+            .unwrap()
+            .collect();
         assert_eq!(items.len(), 2);
         assert_eq!(items[0].as_ref().unwrap().raw, b"in");
         assert!(matches!(items[1], Err(SourceError::Io { op: "enter", .. })));
