@@ -10,12 +10,20 @@ mod tests;
 
 #[cfg_attr(
     not(test),
-    allow(dead_code, reason = "the commands are built on top of it")
+    allow(
+        dead_code,
+        unused_imports,
+        reason = "the commands are built on top of it"
+    )
 )]
 mod sink;
 #[cfg_attr(
     not(test),
-    allow(dead_code, reason = "the commands are built on top of it")
+    allow(
+        dead_code,
+        unused_imports,
+        reason = "the commands are built on top of it"
+    )
 )]
 mod source;
 

@@ -8,7 +8,7 @@ use std::fs::File;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{CWD, Mode, OFlags};
+use rustix::fs::{AtFlags, CWD, Mode, OFlags};
 use rustix::io::Errno;
 
 use super::SinkError;
@@ -106,6 +106,12 @@ impl Directory {
         let handle = rustix::fs::openat(&self.handle, name, flags, mode)
             .map_err(SinkError::io("create", &path))?;
         Ok((File::from(handle), path))
+    }
+
+    /// Removes a file that could not be written whole, so that no one takes it for a message. That
+    /// it could not be is told already: when this fails too, nothing more can be done.
+    pub(super) fn remove_part(&self, name: &str) {
+        let _ = rustix::fs::unlinkat(&self.handle, name, AtFlags::empty());
     }
 
     /// Moves a file into another directory. The caller sees to it that the new name is free: it

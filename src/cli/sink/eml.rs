@@ -41,9 +41,12 @@ impl EmlSink {
     /// `Io`, also when the mailbox has a message of that UID. Other messages may still be written.
     pub(crate) fn put(&mut self, message: &Outgoing<'_>) -> Result<Written, SinkError> {
         let directory = self.directory(message.folder)?;
-        let (mut file, path) = directory.create_file(&format!("{}.eml", message.uid))?;
-        file.write_all(message.raw)
-            .map_err(SinkError::io("write", &path))?;
+        let name = format!("{}.eml", message.uid);
+        let (mut file, path) = directory.create_file(&name)?;
+        if let Err(error) = file.write_all(message.raw) {
+            directory.remove_part(&name);
+            return Err(SinkError::io("write", &path)(error));
+        }
         set_time(&file, message.received);
         directory.sync_file(&file, &path)?;
         let is_plain = !looks_like_other(message.raw);

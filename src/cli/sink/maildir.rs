@@ -88,8 +88,10 @@ impl MaildirSink {
         let folder = self.folder(folder_name(message.folder))?;
         let lost_flags = push_letters(&mut name, message.flags, &mut folder.keywords);
         let (mut file, tmp_path) = folder.tmp.create_file(&name)?;
-        file.write_all(message.raw)
-            .map_err(SinkError::io("write", &tmp_path))?;
+        if let Err(error) = file.write_all(message.raw) {
+            folder.tmp.remove_part(&name);
+            return Err(SinkError::io("write", &tmp_path)(error));
+        }
         set_time(&file, message.received);
         folder.tmp.sync_file(&file, &tmp_path)?;
         let path = folder.tmp.rename(&name, &folder.cur)?;

@@ -21,6 +21,7 @@
 
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use super::{Fidelity, Outgoing, SinkError, Written, directory};
@@ -43,6 +44,7 @@ impl MboxSink {
         let file = File::options()
             .write(true)
             .create_new(true)
+            .mode(0o600)
             .open(path)
             .map_err(SinkError::io("create", path))?;
         Ok(Self {

@@ -53,10 +53,18 @@ pub(crate) fn parse(line: &[u8]) -> Option<FromLine> {
     })
 }
 
-/// Whether a file that starts like this is an mbox: its first line that is not blank is a From_ line.
+/// Whether a file that starts like this is an mbox: its first line that is not blank is a From_ line,
+/// after at most [`LEN_MAX`] bytes of blank lines. Twice that is enough of a start.
 pub(super) fn starts_mbox(start: &[u8]) -> bool {
-    let mut lines = start.split_inclusive(|byte| *byte == b'\n');
-    lines.find(|line| !line.trim_ascii().is_empty()).is_some_and(|line| parse(line).is_some())
+    let mut blank_len = 0;
+    start
+        .split_inclusive(|byte| *byte == b'\n')
+        .find(|line| {
+            let is_blank = line.trim_ascii().is_empty();
+            blank_len += if is_blank { line.len() } else { 0 };
+            !is_blank
+        })
+        .is_some_and(|line| blank_len <= LEN_MAX && parse(line).is_some())
 }
 
 /// Hours, minutes and seconds of a word `h:mm`, `hh:mm` or `hh:mm:ss`, in or out of range.
@@ -253,6 +261,16 @@ mod tests {
         ] {
             assert_eq!(parse(line.as_bytes()), None, "{line}");
         }
+    }
+
+    #[test]
+    fn blank_lines_before_the_first_line_are_bounded() {
+        let from = "From a Thu Jan  1 00:00:00 2004\n";
+        assert!(starts_mbox(from.as_bytes()));
+        assert!(starts_mbox(format!(" \r\n\n{from}").as_bytes()));
+        assert!(starts_mbox(("\n".repeat(LEN_MAX) + from).as_bytes()));
+        assert!(!starts_mbox(("\n".repeat(LEN_MAX + 1) + from).as_bytes()));
+        assert!(!starts_mbox(b"") && !starts_mbox(b"\n") && !starts_mbox(b"x\n"));
     }
 
     #[test]

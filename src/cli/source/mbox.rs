@@ -104,7 +104,10 @@ impl Reader {
         if next.is_none() && offset > 0 {
             let start = line.get(..60).unwrap_or(&line);
             let found = String::from_utf8_lossy(start).trim_end().to_owned();
-            return Err(SourceError::NotMbox { path: path.to_path_buf(), found });
+            return Err(SourceError::NotMbox {
+                path: path.to_path_buf(),
+                found,
+            });
         }
         Ok(Self {
             input,
@@ -353,9 +356,16 @@ mod tests {
     #[test]
     fn blank_lines_before_the_first_message_are_skipped() {
         let mbox = format!("\n \t\r\n\n{FROM}a\n");
-        let found: Vec<_> = reader(mbox.as_bytes(), Options::default()).flatten().collect();
+        let found: Vec<_> = reader(mbox.as_bytes(), Options::default())
+            .flatten()
+            .collect();
         assert_eq!(found.len(), 1);
-        assert_eq!((&found[0].raw[..], found[0].origin.offset), (&b"a\n"[..], 6));
+        assert_eq!(
+            (&found[0].raw[..], found[0].origin.offset),
+            (&b"a\n"[..], 6)
+        );
+        let most = "\n".repeat(from_line::LEN_MAX) + FROM;
+        assert_eq!(reader(most.as_bytes(), Options::default()).count(), 1);
         let endless = Box::new(io::repeat(b'\n').take(1 << 20));
         let error = Reader::new(endless, Path::new("m"), Options::default()).err();
         assert!(matches!(error, Some(SourceError::NotMbox { .. })));
