@@ -16,7 +16,7 @@ use std::path::Path;
 
 use super::compress::{self, Input};
 use super::mbox::Reader;
-use super::{Format, Found, Options, Origin, SourceError, from_line, read_message};
+use super::{Format, Found, Options, Origin, SourceError, check_len, from_line, read_message};
 
 /// Bytes looked at to tell what a file is.
 const LOOK_LEN: usize = 2 * from_line::LEN_MAX;
@@ -59,7 +59,11 @@ pub(super) fn open(
     options: Options,
 ) -> Result<Opened, SourceError> {
     let file = File::open(path).map_err(SourceError::io("open", path, 0))?;
-    read(Box::new(file), path, raw, is_named, options)
+    let file_len = file
+        .metadata()
+        .map_err(SourceError::io("read", path, 0))?
+        .len();
+    read(Box::new(file), file_len, path, raw, is_named, options)
 }
 
 /// Opens standard input, which is an mbox.
@@ -74,6 +78,7 @@ pub(super) fn open_stdin(options: Options) -> Result<Opened, SourceError> {
     };
     read(
         Box::new(std::io::stdin()),
+        0,
         Path::new("-"),
         Vec::new(),
         true,
@@ -81,15 +86,16 @@ pub(super) fn open_stdin(options: Options) -> Result<Opened, SourceError> {
     )
 }
 
-/// Tells what `input` is.
+/// Tells what `input` is. `file_len` is its length before decompression, or 0 where it has none.
 fn read(
     input: Input,
+    file_len: u64,
     path: &Path,
     mut raw: Vec<u8>,
     is_named: bool,
     options: Options,
 ) -> Result<Opened, SourceError> {
-    let input = decompressed(input, path, options)?;
+    let (input, is_compressed) = decompressed(input, path, options)?;
     let (start, input) =
         compress::peek(input, LOOK_LEN).map_err(SourceError::io("read", path, 0))?;
     let is_mbox = from_line::starts_mbox(&start);
@@ -105,6 +111,10 @@ fn read(
     if options.format == Format::Mbox || !(is_named || is_eml || looks_like_mail(&start)) {
         return Ok(Opened::Nothing);
     }
+    if !is_compressed {
+        // Before reading: a message that is over the limit costs no memory.
+        check_len(file_len, path, 0, options)?;
+    }
     read_message(input, &mut raw, path, options)?;
     Ok(Opened::Message(Found {
         raw,
@@ -118,15 +128,20 @@ fn read(
     }))
 }
 
-/// The data of a file that may be compressed.
-fn decompressed(input: Input, path: &Path, options: Options) -> Result<Input, SourceError> {
+/// The data of a file that may be compressed, and whether it is.
+fn decompressed(input: Input, path: &Path, options: Options) -> Result<(Input, bool), SourceError> {
     let (magic, input) = compress::peek(input, 4).map_err(SourceError::io("read", path, 0))?;
     let may_be = options.format != Format::Eml || without_compression(path) != path;
     match compress::detect(&magic).filter(|_| may_be) {
         Some(compression) => {
-            compress::decode(input, compression).map_err(SourceError::io("decompress", path, 0))
+            let plain = compress::decode(input, compression).map_err(SourceError::io(
+                "decompress",
+                path,
+                0,
+            ))?;
+            Ok((plain, true))
         }
-        None => Ok(input),
+        None => Ok((input, false)),
     }
 }
 
@@ -208,6 +223,26 @@ mod tests {
         ] {
             assert!(!looks_like_mail(start), "{}", start.escape_ascii());
         }
+    }
+
+    #[test]
+    fn a_file_over_the_limit_is_not_read() {
+        let root = tempfile::tempdir().unwrap();
+        let path = root.path().join("huge.eml");
+        // A hole: reading it would take as much memory as the limit allows.
+        File::create(&path).unwrap().set_len(1 << 40).unwrap();
+        let options = Options {
+            message_max: 1 << 39,
+            ..Options::default()
+        };
+        let error = open(&path, Vec::new(), true, options).err().unwrap();
+        assert!(matches!(
+            error,
+            SourceError::TooLarge {
+                found: 0x100_0000_0000,
+                ..
+            }
+        ));
     }
 
     #[test]
