@@ -15,6 +15,7 @@ fn message() -> impl Strategy<Value = Vec<u8>> {
         Just(b"\r".to_vec()),
         Just(b">".to_vec()),
         Just(b"From ".to_vec()),
+        Just(b"\n>>From ".to_vec()),
         Just(b"From a@b Thu Jan  1 00:00:00 2004".to_vec()),
         Just(b"From NO-FINAL-NEWLINE Thu Jan  1 00:00:00 2004\n".to_vec()),
         Just(b"\x28\xb5\x2f\xfd".to_vec()),
