@@ -26,6 +26,8 @@ pub enum Change {
     RenameAccount {
         /// The new name.
         name: String,
+        /// UIDVALIDITYs given from now on lie above this: the mark of an earlier account of the name.
+        uid_validity_mark: u32,
     },
     /// The account and all in it are gone.
     DeleteAccount {
@@ -252,11 +254,15 @@ impl Change {
             Self::CreateAccount {
                 name,
                 uid_validity_mark,
+            }
+            | Self::RenameAccount {
+                name,
+                uid_validity_mark,
             } => {
                 out.put_u32(*uid_validity_mark);
                 out.put_text(name);
             }
-            Self::RenameAccount { name } => out.put_text(name),
+
             Self::DeleteAccount { uid_validity_mark } => out.put_u32(*uid_validity_mark),
             Self::CreateMailbox(create) => {
                 out.put_u32(create.parent);
@@ -312,6 +318,7 @@ impl Change {
                 name: take.text("account name")?.into(),
             },
             RENAME_ACCOUNT => Self::RenameAccount {
+                uid_validity_mark: take.u32()?,
                 name: take.text("account name")?.into(),
             },
             DELETE_ACCOUNT => Self::DeleteAccount {
