@@ -4,7 +4,7 @@ use std::io;
 use std::sync::Arc;
 
 use crate::format::Fault;
-use crate::mail::{KeywordError, NameError, Uid};
+use crate::mail::{AccountNameError, KeywordError, NameError, Uid};
 
 /// The result of this crate's calls.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -149,6 +149,9 @@ pub enum Error {
     /// A name outside the rules. Fix the call.
     #[error("the name is not valid")]
     InvalidName(#[from] NameError),
+    /// An account name outside the rules. Fix the call.
+    #[error("the account name is not valid")]
+    InvalidAccountName(#[from] AccountNameError),
     /// A keyword outside the grammar. Fix the call.
     #[error("the keyword is not valid")]
     InvalidKeyword(#[from] KeywordError),

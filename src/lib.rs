@@ -1,10 +1,76 @@
-//! mailkeep: an embeddable mail store.
+//! mailkeep: an embeddable mail store. An append-only, checksummed, memory-mapped message log with indexes, that mail
+//! servers, archivers and clients link directly.
+//!
+//! ```
+//! use mailkeep::{Delivery, FlagChange, Flags, Options, Store};
+//! # let dir = tempfile::tempdir()?;
+//! # let path = dir.path().join("mail");
+//!
+//! let store = Store::open(&path, Options::default())?;
+//! let anna = store.create_account("anna@example.it")?;
+//! let inbox = anna.inbox()?;
+//!
+//! let kept = store.deliver(b"Subject: hello\r\n\r\nworld\r\n", [Delivery::to(&inbox)])?.wait()?;
+//! let uid = kept[0].as_ref().map_err(Clone::clone)?.uid;          // durable now
+//!
+//! let view = inbox.view()?;                                         // a snapshot
+//! assert_eq!(&view.message(uid)?.bytes()?[..14], b"Subject: hello"); // verified, not copied
+//! inbox.flag(&view.unseen(), &FlagChange::add(Flags::SEEN), None)?.wait()?;
+//! assert_eq!(inbox.status()?.counters.unseen, 0);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! # What may be shared
+//!
+//! | type | `Send` | `Sync` | `Clone` | may block |
+//! | --- | --- | --- | --- | --- |
+//! | [`Store`], [`Account`], [`Mailbox`] | yes | yes | a reference count | writes: never; see [`Commit`] |
+//! | [`View`], [`Message`] | yes | yes | a few reference counts | reads of pages that are not in memory |
+//! | [`Commit`] | if its value is | if its value is | no | `wait()` for the disk; `.await` never |
+//! | [`Transaction`] | yes | yes | no | `commit()` like a write |
+//!
+//! Creating, renaming and deleting accounts and mailboxes waits for the disk inside the call.
+//!
+//! # How to read the source
+//!
+//! FORMAT.md (the documentation of [`format`](mod@format)), `format/batch.rs`, `format/record.rs`, `format/change.rs`, `log/group.rs`,
+//! `log/queue.rs`, `log/writer.rs`, `log/recovery.rs`, `index/fold.rs`, `index/plan.rs`, `store.rs`, `deliver.rs`,
+//! `view.rs`. Each makes sense knowing only the ones before it. Modules use only those to their right:
+//! `cli` > `store`, `account`, `mailbox`, `view`, `verify` > `index` > `log` > `format`, `io` > `mail`, `options`, `error`.
+//!
+//! # Features
+//!
+//! `cli`: the command `mailkeep`. Off by default; the library is the same with it.
 
-pub mod format;
-pub mod io;
-pub mod mail;
-
+mod account;
+mod deliver;
 mod error;
+pub mod format;
 mod index;
+pub mod io;
 mod log;
+pub mod mail;
+mod mailbox;
+mod message;
 mod options;
+mod store;
+mod transaction;
+mod verify;
+mod view;
+
+pub use account::{Account, MailboxInfo};
+pub use deliver::{Delivery, Raw};
+pub use error::{Error, Result};
+pub use index::{Counters, Delivered, Flagged, Transferring};
+pub use log::{Commit, Cut, Damage, Hole, LostMessage, RecoveryReport};
+pub use mail::{
+    AccountId, Digest, EmailId, FlagChange, Flags, InternalDate, Keyword, MailboxName, ModSeq,
+    SpecialUse, Uid, UidSet, UidValidity,
+};
+pub use mailbox::{Mailbox, MailboxProperties, MailboxStatus};
+pub use message::Message;
+pub use options::{Durability, Options, SEGMENT_LEN_MAX, SEGMENT_LEN_MIN};
+pub use store::{Health, Stat, Store};
+pub use transaction::{Outcome, Transaction};
+pub use verify::{BadMessage, Progress, VerifyReport};
+pub use view::{Columns, Row, View};

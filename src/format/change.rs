@@ -24,6 +24,8 @@ pub enum Change {
     RenameAccount {
         /// The new name.
         name: String,
+        /// UIDVALIDITYs given from now on lie above this: the mark of an earlier account of the name.
+        uid_validity_mark: u32,
     },
     /// The account and all in it are gone.
     DeleteAccount {

@@ -83,6 +83,9 @@ pub enum Fault {
         /// The kind.
         kind: u8,
     },
+    /// The bytes pass their checksums, but are not what the record says was delivered.
+    #[error("the content digest does not fit")]
+    Digest,
     /// The record that belongs here was lost.
     #[error("the record was lost")]
     Lost,

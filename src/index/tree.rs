@@ -16,11 +16,6 @@
 //! There is no lower bound on how full a node is. Rows added at the end leave full nodes behind, and a
 //! removal joins siblings as soon as both fit into one, so memory follows the rows that are left.
 
-#![cfg_attr(
-    not(test),
-    expect(dead_code, reason = "the mailbox that uses it comes next")
-)]
-
 use std::slice;
 use std::sync::Arc;
 

@@ -26,7 +26,7 @@ use crate::error::{Error, Result};
 /// let second = store.deliver(b"Subject: 2\r\n\r\n", [Delivery::to(&inbox)])?;
 /// assert_eq!(first.wait()?.remove(0)?.uid.get(), 1);
 /// assert_eq!(second.wait()?.remove(0)?.uid.get(), 2);
-/// # Ok::<(), mailkeep::Error>(())
+/// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[must_use = "a commit is durable only once it was waited for"]
 #[derive(Debug)]
@@ -43,6 +43,16 @@ impl<T> Commit<T> {
             batch,
             value: Some(value),
         }
+    }
+
+    /// The same commit with another value.
+    pub(crate) fn try_map<U>(mut self, map: impl FnOnce(T) -> Result<U>) -> Result<Commit<U>> {
+        let value = self.value.take().ok_or(Error::Closed)?;
+        Ok(Commit::new(
+            Arc::clone(&self.shared),
+            self.batch,
+            map(value)?,
+        ))
     }
 
     /// Blocks until the change is as durable as was asked.

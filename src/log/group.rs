@@ -15,21 +15,20 @@ use crate::options::Durability;
 
 /// A record to be written; its number is given by the group.
 #[derive(Debug)]
-pub(crate) struct NewRecord {
+pub(crate) struct NewRecord<'a> {
     pub(crate) account: AccountId,
     pub(crate) mailbox: u32,
     pub(crate) modseq: u64,
     /// The account's record before it; 0 for its first.
     pub(crate) previous: u64,
-    pub(crate) change: Change,
+    /// A delivery is told here where its body went.
+    pub(crate) change: &'a mut Change,
 }
 
 /// A message body to be written, checksums already computed from the caller's bytes.
 #[derive(Clone, Debug)]
 pub(crate) struct NewBody<'a> {
-    /// The message, in pieces.
-    pub(crate) parts: &'a [&'a [u8]],
-    pub(crate) len: u32,
+    pub(crate) bytes: &'a [u8],
     pub(crate) chunks: Vec<u32>,
     pub(crate) account: AccountId,
     pub(crate) mailbox: u32,
@@ -39,13 +38,15 @@ pub(crate) struct NewBody<'a> {
 
 impl NewBody<'_> {
     pub(crate) fn header(&self, number: u64) -> BodyHeader {
+        // Longer messages are refused before they come here.
+        let len = u32::try_from(self.bytes.len()).unwrap_or(u32::MAX);
         BodyHeader {
             number,
             account: self.account,
             mailbox: self.mailbox,
             uid: self.uid,
-            stored_len: self.len,
-            raw_len: self.len,
+            stored_len: len,
+            raw_len: len,
             key: 0,
             codec: Codec::Plain,
             owners: self.owners.clone(),
@@ -170,10 +171,10 @@ impl GroupWriter<'_> {
     }
 
     /// Adds a record; returns its number.
-    pub(crate) fn push(&mut self, mut new: NewRecord, body: Option<&NewBody<'_>>) -> u64 {
+    pub(crate) fn push(&mut self, new: NewRecord<'_>, body: Option<&NewBody<'_>>) -> u64 {
         let number = self.next_number();
         let body = body.map(|body| self.push_body(number, body));
-        if let (Some((at, _)), Change::Deliver(deliver)) = (body, &mut new.change) {
+        if let (Some((at, _)), Change::Deliver(deliver)) = (body, &mut *new.change) {
             deliver.body = BodyAt::Here(u32::try_from(at).unwrap_or(u32::MAX));
         }
         let header = RecordHeader {
@@ -184,7 +185,7 @@ impl GroupWriter<'_> {
             modseq: new.modseq,
         };
         let frame_at = self.group.records.len();
-        let frame_len = record::encode(&header, &new.change, &mut self.group.records);
+        let frame_len = record::encode(&header, new.change, &mut self.group.records);
         self.group.entries.push(Entry {
             frame_at,
             frame_len,
@@ -199,9 +200,7 @@ impl GroupWriter<'_> {
         let header = body.header(number);
         header.encode(bodies);
         let header_len = bodies.len() - at;
-        for part in body.parts {
-            bodies.extend_from_slice(part);
-        }
+        bodies.extend_from_slice(body.bytes);
         bodies.resize(padded(bodies.len(), 8), 0);
         (at, header_len)
     }

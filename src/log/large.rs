@@ -42,7 +42,7 @@ impl Shared {
             .lock()
             .append(&[edit_of(&segment, What::Body)])?;
         self.log_len
-            .fetch_add(u64::from(body.len), Ordering::Relaxed);
+            .fetch_add(body.bytes.len() as u64, Ordering::Relaxed);
         Ok(number)
     }
 
@@ -53,11 +53,9 @@ impl Shared {
         let mut encoded = Vec::new();
         body.header(number).encode(&mut encoded);
         body::sign(segment.place, number, &mut encoded);
-        let mut parts: Vec<&[u8]> = vec![&encoded];
-        parts.extend(body.parts);
         segment
             .file
-            .write_at(&parts, PAGE as u64)
+            .write_at(&[&encoded, body.bytes], PAGE as u64)
             .map_err(segment.io("write"))?;
         segment.file.sync().map_err(segment.io("sync"))?;
         Ok(segment)

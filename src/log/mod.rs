@@ -19,6 +19,7 @@ mod queue;
 mod recovery;
 mod scan;
 mod segment;
+mod verify;
 mod writer;
 
 use std::sync::Arc;
@@ -27,10 +28,12 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use parking_lot::{Condvar, Mutex, RwLock};
 
 pub use commit::Commit;
-pub use recovery::{Hole, LostMessage, RecoveryReport};
+pub use recovery::{Cut, Hole, LostMessage, RecoveryReport};
+pub use verify::Damage;
 
 pub(crate) use group::{GroupWriter, NewBody, NewRecord};
-pub(crate) use recovery::Replay;
+pub(crate) use large::LARGE;
+pub(crate) use recovery::{Replay, find_or_create, lock};
 pub(crate) use segment::Body;
 
 use crate::error::{Error, Result};
@@ -154,6 +157,22 @@ impl Log {
                 BodyAt::Segment(segment) => self.shared.large_body(segment, &missing),
             },
             _ => Err(missing()),
+        }
+    }
+
+    /// What tells the body of record `number` from all others: its owner's number, or its own segment's.
+    pub(crate) fn body_owner(&self, number: u64) -> Result<(bool, u64)> {
+        let segment = self.shared.segment_of(number)?;
+        if segment.has_body(number)? {
+            return Ok((false, number));
+        }
+        match segment.record(number)?.1 {
+            Change::Deliver(deliver) => Ok(match deliver.body {
+                BodyAt::Here(_) => (false, number),
+                BodyAt::Record(owner) => (false, owner),
+                BodyAt::Segment(segment) => (true, segment),
+            }),
+            _ => Err(segment.lost(number)),
         }
     }
 

@@ -24,6 +24,8 @@ pub(crate) struct Segment {
     /// Full path, for errors.
     path: String,
     pub(super) file: Arc<dyn File>,
+    /// Where its batches end.
+    end: AtomicU64,
     table: RwLock<Table>,
     verified: Verified,
 }
@@ -58,11 +60,13 @@ impl Segment {
     pub(super) fn new(header: SegmentHeader, path: String, file: Arc<dyn File>) -> Self {
         let place = header.place();
         let table = RwLock::new(Table::Open(Vec::new()));
+        let end = AtomicU64::new(PAGE as u64);
         Self {
             header,
             place,
             path,
             file,
+            end,
             table,
             verified: Verified::default(),
         }
@@ -78,6 +82,14 @@ impl Segment {
 
     pub(super) fn path(&self) -> &str {
         &self.path
+    }
+
+    pub(super) fn end(&self) -> u64 {
+        self.end.load(Ordering::Acquire)
+    }
+
+    pub(super) fn set_end(&self, end: u64) {
+        self.end.store(end, Ordering::Release);
     }
 
     pub(super) fn is_sealed(&self) -> bool {
@@ -178,6 +190,10 @@ impl Segment {
             0 => Ok(None),
             at => self.body_at(number, at.into()).map(Some),
         }
+    }
+
+    pub(super) fn has_body(&self, number: u64) -> Result<bool> {
+        Ok(self.place_of(number)?.body != 0)
     }
 
     /// The body whose header is at `header_at`. The header is verified, once.
@@ -296,6 +312,16 @@ impl Body {
         let bytes = self.unverified(0, self.len as usize)?;
         self.verify(&bytes, 0..bytes.len())?;
         Ok(bytes)
+    }
+
+    /// Length of the file it lies in.
+    pub(super) fn file_len(&self) -> u64 {
+        self.segment.file.len().unwrap_or(0)
+    }
+
+    /// The bytes pass their checksums and are not what was delivered.
+    pub(crate) fn wrong_digest(&self) -> Error {
+        self.segment.fault(self.header_at, Fault::Digest)
     }
 
     fn unverified(&self, from: u64, len: usize) -> Result<Bytes> {

@@ -233,6 +233,7 @@ impl Writer {
             .segment
             .extend(group.first_record, group.places(active.end, head.len()));
         active.end += len as u64;
+        active.segment.set_end(active.end);
         active.batches += 1;
         self.written = group.batch;
         self.last_crc = crc;

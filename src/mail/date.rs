@@ -28,6 +28,12 @@ impl InternalDate {
     /// The furthest a zone is from UTC, in minutes.
     pub const ZONE_MAX: i16 = 23 * 60 + 59;
 
+    /// 1 January 1970, 00:00 UTC.
+    pub const EPOCH: Self = Self {
+        seconds: 0,
+        zone_minutes: 0,
+    };
+
     /// First and last second of the years 1 to 9999.
     const YEARS: std::ops::RangeInclusive<i64> = -62_135_596_800..=253_402_300_799;
 

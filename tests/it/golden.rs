@@ -129,6 +129,7 @@ fn changes() -> Vec<Change> {
         },
         Change::RenameAccount {
             name: "anna.r@example.it".into(),
+            uid_validity_mark: 1_700_000_001,
         },
         Change::DeleteAccount {
             uid_validity_mark: u32::MAX,

@@ -12,11 +12,14 @@ impl Change {
             Self::CreateAccount {
                 name,
                 uid_validity_mark,
+            }
+            | Self::RenameAccount {
+                name,
+                uid_validity_mark,
             } => {
                 out.put_u32(*uid_validity_mark);
                 out.put_text(name);
             }
-            Self::RenameAccount { name } => out.put_text(name),
             Self::DeleteAccount { uid_validity_mark } => out.put_u32(*uid_validity_mark),
             Self::CreateMailbox(create) => {
                 out.put_u32(create.parent);
@@ -72,6 +75,7 @@ impl Change {
                 name: take.text("account name")?.into(),
             },
             RENAME_ACCOUNT => Self::RenameAccount {
+                uid_validity_mark: take.u32()?,
                 name: take.text("account name")?.into(),
             },
             DELETE_ACCOUNT => Self::DeleteAccount {

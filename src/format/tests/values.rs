@@ -195,7 +195,10 @@ pub(super) fn account_change() -> impl Strategy<Value = Change> {
             name,
             uid_validity_mark
         }),
-        name().prop_map(|name| Change::RenameAccount { name }),
+        (name(), any::<u32>()).prop_map(|(name, uid_validity_mark)| Change::RenameAccount {
+            name,
+            uid_validity_mark
+        }),
         any::<u32>().prop_map(|uid_validity_mark| Change::DeleteAccount { uid_validity_mark }),
         (any::<u64>(), any::<u64>(), any::<u32>()).prop_map(|(first_lost, last_lost, bound)| {
             Change::Fence(Fence {

@@ -11,7 +11,7 @@ use crate::mail::AccountId;
 /// # let dir = tempfile::tempdir()?;
 /// let store = Store::open(dir.path().join("mail"), Options::default())?;
 /// assert!(store.recovery().is_whole());
-/// # Ok::<(), mailkeep::Error>(())
+/// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
@@ -30,6 +30,8 @@ pub struct RecoveryReport {
     pub holes: Vec<Hole>,
     /// The messages among them of which the body was found: account, mailbox, UID are known.
     pub lost: Vec<LostMessage>,
+    /// Accounts of which the chain of records shows that some are missing.
+    pub accounts_hit: Vec<AccountId>,
     /// Files that are missing or cut short.
     pub missing: Vec<String>,
     /// Files in the log's folder that no list names; they were left alone.

@@ -1,0 +1,278 @@
+//! An account: its mailboxes and what concerns it as a whole.
+
+use std::sync::Arc;
+
+use crate::error::{Error, Result};
+use crate::index::{Cell, Counters, Fold};
+use crate::mail::{AccountId, AccountName, MailboxId, MailboxName, SpecialUse};
+use crate::mailbox::{Mailbox, MailboxProperties};
+use crate::options::Durability;
+use crate::store::Store;
+use crate::transaction::Transaction;
+
+/// An account of a [`Store`]. Cloning is cheap.
+///
+/// ```
+/// # use mailkeep::{Options, Store};
+/// # let dir = tempfile::tempdir()?;
+/// # let store = Store::open(dir.path().join("mail"), Options::default())?;
+/// let anna = store.create_account("anna@example.it")?;
+/// anna.create_mailbox("Lists/linux-man")?;
+/// let names: Vec<String> = anna.mailboxes().into_iter().map(|mailbox| mailbox.name).collect();
+/// assert_eq!(names, ["INBOX", "Lists", "Lists/linux-man"]);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct Account {
+    pub(crate) store: Store,
+    pub(crate) cell: Arc<Cell>,
+}
+
+/// A mailbox in a list.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct MailboxInfo {
+    /// Its full name, levels separated by `/`.
+    pub name: String,
+    /// Its id: never reused, kept by a rename (MAILBOXID, RFC 8474).
+    pub id: MailboxId,
+    /// Whether the name is subscribed.
+    pub subscribed: bool,
+    /// Special uses.
+    pub special_use: SpecialUse,
+    /// Whether it is a name only and holds no messages.
+    pub noselect: bool,
+    /// Its counters.
+    pub counters: Counters,
+}
+
+impl Account {
+    pub(crate) fn new(store: Store, cell: Arc<Cell>) -> Self {
+        Self { store, cell }
+    }
+
+    fn fold(&self) -> Fold {
+        self.cell.durable(&self.store.inner.log)
+    }
+
+    /// Its id: chosen at creation, never reused, kept by a rename.
+    #[must_use]
+    pub fn id(&self) -> AccountId {
+        self.cell.id
+    }
+
+    /// Its name now.
+    #[must_use]
+    pub fn name(&self) -> String {
+        self.fold().name.to_string()
+    }
+
+    /// Its INBOX.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchMailbox`] once the account is deleted.
+    pub fn inbox(&self) -> Result<Mailbox> {
+        self.find(&MailboxName::inbox())
+    }
+
+    /// The mailbox of that name.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchMailbox`], [`Error::InvalidName`].
+    pub fn mailbox(&self, name: &str) -> Result<Mailbox> {
+        self.find(&MailboxName::new(name)?)
+    }
+
+    fn find(&self, name: &MailboxName) -> Result<Mailbox> {
+        let id = self.fold().find(name).ok_or_else(|| Error::NoSuchMailbox {
+            name: name.to_string(),
+        })?;
+        Ok(Mailbox::new(self.clone(), id))
+    }
+
+    /// All mailboxes, by name. One level after the other: a mailbox comes before those below it.
+    #[must_use]
+    pub fn mailboxes(&self) -> Vec<MailboxInfo> {
+        let fold = self.fold();
+        let mut all: Vec<_> = fold
+            .mailboxes
+            .iter()
+            .filter_map(|(id, mailbox)| {
+                let name = fold.path(*id);
+                Some(MailboxInfo {
+                    subscribed: fold.subscriptions.contains(&(0, name.as_str().into())),
+                    name,
+                    id: MailboxId::new(*id)?,
+                    special_use: mailbox.properties.special_use,
+                    noselect: mailbox.properties.noselect,
+                    counters: mailbox.counters,
+                })
+            })
+            .collect();
+        all.sort_by(|a, b| a.name.split('/').cmp(b.name.split('/')));
+        all
+    }
+
+    /// Creates a mailbox, and those above it that are missing (RFC 9051 6.3.4). The name becomes NFC; a first level of
+    /// INBOX in any case is `INBOX`.
+    ///
+    /// # Errors
+    /// [`Error::MailboxExists`], [`Error::InvalidName`], or as [`Commit::wait`](crate::Commit::wait).
+    ///
+    /// # Durability
+    /// Durable when it returns.
+    pub fn create_mailbox(&self, name: &str) -> Result<Mailbox> {
+        self.create_mailbox_with(name, MailboxProperties::default())
+    }
+
+    /// As [`create_mailbox`](Account::create_mailbox), with properties (CREATE-SPECIAL-USE, RFC 6154).
+    ///
+    /// # Errors
+    /// As [`create_mailbox`](Account::create_mailbox).
+    pub fn create_mailbox_with(
+        &self,
+        name: &str,
+        properties: MailboxProperties,
+    ) -> Result<Mailbox> {
+        let name = MailboxName::new(name)?;
+        let inner = &self.store.inner;
+        let create = inner.change(&self.cell, Durability::Durable, |draft| {
+            draft.exists()?;
+            draft.create_mailbox(&name, properties)
+        });
+        Ok(Mailbox::new(self.clone(), create?.wait()?))
+    }
+
+    /// Renames a mailbox with all below it. UIDs, ids and UIDVALIDITY stay, unless a mailbox of the new name once had
+    /// an equal or greater UIDVALIDITY. Renaming INBOX moves its messages and leaves it empty (RFC 9051 6.3.6).
+    ///
+    /// # Errors
+    /// [`Error::NoSuchMailbox`], [`Error::MailboxExists`], [`Error::NotAllowed`] (below itself),
+    /// [`Error::InvalidName`], or as [`Commit::wait`](crate::Commit::wait).
+    ///
+    /// # Durability
+    /// Durable when it returns.
+    pub fn rename_mailbox(&self, from: &str, to: &str) -> Result<Mailbox> {
+        let (from, to) = (MailboxName::new(from)?, MailboxName::new(to)?);
+        let inner = &self.store.inner;
+        let rename = inner.change(&self.cell, Durability::Durable, |draft| {
+            draft.rename_mailbox(&from, &to)
+        });
+        Ok(Mailbox::new(self.clone(), rename?.wait()?))
+    }
+
+    /// Deletes a mailbox with its messages. Its name stays subscribed; a later mailbox of the name gets a greater
+    /// UIDVALIDITY.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchMailbox`], [`Error::HasChildren`], [`Error::NotAllowed`] (INBOX), [`Error::InvalidName`], or as
+    /// [`Commit::wait`](crate::Commit::wait).
+    ///
+    /// # Durability
+    /// Durable when it returns.
+    pub fn delete_mailbox(&self, name: &str) -> Result<()> {
+        let name = MailboxName::new(name)?;
+        let inner = &self.store.inner;
+        inner
+            .change(&self.cell, Durability::Durable, |draft| {
+                draft.delete_mailbox(&name)
+            })?
+            .wait()
+    }
+
+    /// Subscribes a name or takes the subscription back. The mailbox need not exist (RFC 9051 6.3.7).
+    ///
+    /// # Errors
+    /// [`Error::InvalidName`], or as [`Commit::wait`](crate::Commit::wait).
+    ///
+    /// # Durability
+    /// Durable when it returns.
+    pub fn subscribe(&self, name: &str, on: bool) -> Result<()> {
+        let name = MailboxName::new(name)?;
+        let subscribe = self
+            .store
+            .inner
+            .change(&self.cell, Durability::Durable, |draft| {
+                draft.exists()?;
+                draft.subscribe(&name, on);
+                Ok(())
+            });
+        subscribe?.wait()
+    }
+
+    /// The subscribed names, in order; also those of mailboxes that do not exist.
+    #[must_use]
+    pub fn subscriptions(&self) -> Vec<String> {
+        self.fold()
+            .subscriptions
+            .iter()
+            .filter(|(principal, _)| *principal == 0)
+            .map(|(_, name)| name.to_string())
+            .collect()
+    }
+
+    /// Gives the account another name. Nothing else changes.
+    ///
+    /// # Errors
+    /// [`Error::AccountExists`], [`Error::InvalidAccountName`], [`Error::NoSuchAccount`] when it was deleted, or as
+    /// [`Commit::wait`](crate::Commit::wait).
+    ///
+    /// # Durability
+    /// Durable when it returns.
+    pub fn rename(&self, name: &str) -> Result<()> {
+        let name = AccountName::new(name)?;
+        let name = name.as_str();
+        let inner = &self.store.inner;
+        let before = self.name();
+        if before == name {
+            return Ok(());
+        }
+        inner.log.admit(0)?;
+        let commit = {
+            let mut names = inner.index.names();
+            let mark = inner.free_name(&names, name)?;
+            let commit = inner.change_now(&self.cell, Durability::Durable, |draft| {
+                draft.exists()?;
+                draft.rename_account(name, mark);
+                Ok(())
+            })?;
+            names.set(name, self.cell.id);
+            commit
+        };
+        let done = commit.wait();
+        let mark = self.fold().uid_validity_mark;
+        let mut names = inner.index.names();
+        match &done {
+            Ok(()) => names.free(&before, self.cell.id, mark),
+            Err(_) => names.free(name, self.cell.id, 0),
+        }
+        done
+    }
+
+    /// Deletes the account with all its mail. A later account of the name is another one, with greater UIDVALIDITYs.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchAccount`] when it was deleted before, or as [`Commit::wait`](crate::Commit::wait).
+    ///
+    /// # Durability
+    /// Durable when it returns.
+    pub fn delete(self) -> Result<()> {
+        let inner = &self.store.inner;
+        let before = self.name();
+        let delete = inner.change(&self.cell, Durability::Durable, |draft| {
+            draft.exists()?;
+            draft.delete_account();
+            Ok(())
+        });
+        delete?.wait()?;
+        let mark = self.fold().uid_validity_mark;
+        inner.index.names().free(&before, self.cell.id, mark);
+        Ok(())
+    }
+
+    /// Begins a transaction: several changes of this account that happen together or not at all.
+    #[must_use]
+    pub fn transaction(&self) -> Transaction {
+        Transaction::new(self.clone())
+    }
+}

@@ -1,0 +1,421 @@
+//! An account as the fold of its records: state, and the one way to change it.
+//!
+//! [`Fold::apply`] is used for a record that was just made and for one that is read back, so both give the same. It
+//! takes every sound record: what a lost record would have made (a mailbox, say) gets a stand-in.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use super::entry::Entry;
+use super::keywords::Keywords;
+use super::mailbox::MailboxFold;
+use crate::format::change::{
+    Change, CreateMailbox, Deliver, Fence, Flag, MailboxProperties, Transfer,
+};
+use crate::format::record::RecordHeader;
+use crate::mail::{AccountId, Flags, Keyword, MailboxName, UidValidity};
+
+/// An account. Cloning is cheap and gives a snapshot: writers then copy what they change.
+#[derive(Clone, Debug)]
+pub(crate) struct Fold {
+    pub(crate) id: AccountId,
+    pub(crate) name: Arc<str>,
+    /// Whether it was created and not deleted.
+    pub(crate) exists: bool,
+    /// Number of its newest record: the next one's `previous`.
+    pub(crate) last_record: u64,
+    /// Highest MODSEQ given: its JMAP state.
+    pub(crate) modseq: u64,
+    /// The next MODSEQ to give lies above this; above `modseq` where a failed commit burned some.
+    pub(crate) modseq_burned: u64,
+    pub(crate) next_mailbox: u64,
+    pub(crate) next_email: u64,
+    /// Highest UIDVALIDITY ever given.
+    pub(crate) uid_validity_mark: u32,
+    pub(crate) mailboxes: Arc<BTreeMap<u32, MailboxFold>>,
+    /// Subscribed names, with the principal.
+    pub(crate) subscriptions: Arc<BTreeSet<(u32, Arc<str>)>>,
+    /// Names that mailboxes had and have no more, with the highest UIDVALIDITY they had.
+    pub(crate) past_names: Arc<BTreeMap<Arc<str>, u32>>,
+    pub(crate) keywords: Keywords,
+    /// How often a record named another one as the record before it than the one that was.
+    pub(crate) chain_breaks: u64,
+}
+
+/// The mailbox that every account has.
+pub(crate) const INBOX: &str = "INBOX";
+
+impl Fold {
+    pub(crate) fn new(id: AccountId) -> Self {
+        Self {
+            id,
+            name: id.to_string().into(),
+            exists: false,
+            last_record: 0,
+            modseq: 0,
+            modseq_burned: 0,
+            next_mailbox: 1,
+            next_email: 1,
+            uid_validity_mark: 0,
+            mailboxes: Arc::default(),
+            subscriptions: Arc::default(),
+            past_names: Arc::default(),
+            keywords: Keywords::default(),
+            chain_breaks: 0,
+        }
+    }
+
+    pub(crate) fn mailbox(&self, id: u32) -> Option<&MailboxFold> {
+        self.mailboxes.get(&id)
+    }
+
+    /// The MODSEQ that the next change gets.
+    pub(crate) fn next_modseq(&self) -> u64 {
+        self.modseq.max(self.modseq_burned) + 1
+    }
+
+    /// The mailbox of that name.
+    pub(crate) fn find(&self, name: &MailboxName) -> Option<u32> {
+        name.levels()
+            .try_fold(0, |parent, leaf| self.child(parent, leaf))
+    }
+
+    /// The mailbox with that leaf name below `parent` (0 is the root).
+    pub(crate) fn child(&self, parent: u32, leaf: &str) -> Option<u32> {
+        let mut all = self.mailboxes.iter();
+        all.find(|(_, mailbox)| mailbox.parent == parent && &*mailbox.name == leaf)
+            .map(|(id, _)| *id)
+    }
+
+    /// The full name of a mailbox.
+    pub(crate) fn path(&self, id: u32) -> String {
+        let mut levels = Vec::new();
+        let mut at = id;
+        // A record that made a cycle would be a lie; the bound keeps it from being a loop.
+        while let Some(mailbox) = self
+            .mailboxes
+            .get(&at)
+            .filter(|_| levels.len() <= MailboxName::LEVELS_MAX)
+        {
+            levels.push(&*mailbox.name);
+            at = mailbox.parent;
+        }
+        levels.reverse();
+        levels.join("/")
+    }
+
+    /// The mailbox and all below it.
+    pub(crate) fn subtree(&self, top: u32) -> Vec<u32> {
+        let mut found = vec![top];
+        let mut at = 0;
+        while let Some(parent) = found.get(at).copied() {
+            let below = self
+                .mailboxes
+                .iter()
+                .filter(|(id, mailbox)| mailbox.parent == parent && **id != parent);
+            let below: Vec<u32> = below
+                .map(|(id, _)| *id)
+                .filter(|id| !found.contains(id))
+                .collect();
+            found.extend(below);
+            at += 1;
+        }
+        found
+    }
+
+    /// Takes over a record of this account, or a fence of the store.
+    pub(crate) fn apply(&mut self, header: &RecordHeader, change: &Change) {
+        if let Change::Fence(fence) = change {
+            self.fence(fence);
+            return;
+        }
+        self.chain_breaks += u64::from(header.previous != self.last_record);
+        self.last_record = header.number;
+        self.modseq = self.modseq.max(header.modseq);
+        match change {
+            Change::CreateAccount {
+                name,
+                uid_validity_mark,
+            } => {
+                self.exists = true;
+                self.name = name.as_str().into();
+                self.uid_validity_mark = self.uid_validity_mark.max(*uid_validity_mark);
+            }
+            Change::RenameAccount {
+                name,
+                uid_validity_mark,
+            } => {
+                self.name = name.as_str().into();
+                self.uid_validity_mark = self.uid_validity_mark.max(*uid_validity_mark);
+            }
+            Change::DeleteAccount { .. } => self.delete(),
+            Change::CreateMailbox(create) => self.create_mailbox(header, create),
+            Change::RenameMailbox {
+                parent,
+                name,
+                uid_validity,
+            } => {
+                self.rename_mailbox(header, *parent, name, uid_validity);
+            }
+            Change::DeleteMailbox => self.delete_mailbox(header.mailbox),
+            Change::UpdateMailbox(properties) => self.with_mailbox(header, None, |mailbox, _| {
+                mailbox.properties = *properties;
+                mailbox.modseq = mailbox.modseq.max(header.modseq);
+            }),
+            Change::Subscribe {
+                principal,
+                name,
+                on,
+            } => self.subscribe(*principal, name, *on),
+            Change::Deliver(deliver) => self.deliver(header, deliver),
+            Change::Flag(flag) => self.flag(header, flag),
+            Change::Copy(transfer) => self.transfer(header, transfer, false),
+            Change::Move(transfer) => self.transfer(header, transfer, true),
+            Change::Expunge { uids } => self.with_mailbox(header, None, |mailbox, keywords| {
+                for entry in mailbox.select(uids) {
+                    mailbox.remove(entry.uid, header.modseq);
+                    keywords.release(entry.keywords);
+                }
+            }),
+            Change::Fence(_) => {}
+        }
+    }
+
+    fn fence(&mut self, fence: &Fence) {
+        let bound = u64::from(fence.bound);
+        self.modseq = self
+            .modseq
+            .saturating_add(bound)
+            .min(crate::mail::ModSeq::MAX.get());
+        self.next_email = self.next_email.saturating_add(bound);
+        self.next_mailbox = self.next_mailbox.saturating_add(bound);
+        self.uid_validity_mark = self.uid_validity_mark.saturating_add(fence.bound);
+        for mailbox in Arc::make_mut(&mut self.mailboxes).values_mut() {
+            mailbox.fence(fence.bound, self.modseq);
+        }
+    }
+
+    fn delete(&mut self) {
+        self.exists = false;
+        self.mailboxes = Arc::default();
+        self.subscriptions = Arc::default();
+        self.past_names = Arc::default();
+        self.keywords = Keywords::default();
+    }
+
+    /// The record's mailbox. One whose creation was lost gets a stand-in, so that what is left can be reached.
+    fn with_mailbox<T>(
+        &mut self,
+        header: &RecordHeader,
+        uid_validity: Option<UidValidity>,
+        act: impl FnOnce(&mut MailboxFold, &mut Keywords) -> T,
+    ) -> T {
+        let id = header.mailbox;
+        self.next_mailbox = self.next_mailbox.max(u64::from(id) + 1);
+        if !self.mailboxes.contains_key(&id) {
+            let uid_validity =
+                uid_validity.or(UidValidity::new(self.uid_validity_mark.saturating_add(1)));
+            let uid_validity = uid_validity.unwrap_or(UidValidity::MAX);
+            self.uid_validity_mark = self.uid_validity_mark.max(uid_validity.get());
+            let name = if self.child(0, INBOX).is_none() && id == 1 {
+                INBOX.into()
+            } else {
+                format!("Recovered {id}")
+            };
+            let stand_in = MailboxFold::new(
+                0,
+                &name,
+                uid_validity,
+                MailboxProperties::default(),
+                header.modseq,
+            );
+            Arc::make_mut(&mut self.mailboxes).insert(id, stand_in);
+            // An account whose creation was lost is there all the same.
+            self.exists = true;
+        }
+        let mailboxes = Arc::make_mut(&mut self.mailboxes);
+        let mailbox = mailboxes.entry(id).or_insert_with(|| {
+            MailboxFold::new(
+                0,
+                "",
+                UidValidity::MAX,
+                MailboxProperties::default(),
+                header.modseq,
+            )
+        });
+        act(mailbox, &mut self.keywords)
+    }
+
+    fn create_mailbox(&mut self, header: &RecordHeader, create: &CreateMailbox) {
+        let id = header.mailbox;
+        self.next_mailbox = self.next_mailbox.max(u64::from(id) + 1);
+        self.uid_validity_mark = self.uid_validity_mark.max(create.uid_validity.get());
+        let mailbox = MailboxFold::new(
+            create.parent,
+            &create.name,
+            create.uid_validity,
+            create.properties,
+            header.modseq,
+        );
+        Arc::make_mut(&mut self.mailboxes).insert(id, mailbox);
+    }
+
+    fn rename_mailbox(
+        &mut self,
+        header: &RecordHeader,
+        parent: u32,
+        name: &str,
+        uid_validity: &[(u32, u32)],
+    ) {
+        let moved = self.subtree(header.mailbox);
+        for id in &moved {
+            self.remember_name(*id);
+        }
+        self.with_mailbox(header, None, |mailbox, _| {
+            mailbox.parent = parent;
+            mailbox.name = name.into();
+            mailbox.modseq = mailbox.modseq.max(header.modseq);
+        });
+        for (id, value) in uid_validity {
+            self.uid_validity_mark = self.uid_validity_mark.max(*value);
+            let mailbox = Arc::make_mut(&mut self.mailboxes).get_mut(id);
+            if let (Some(mailbox), Some(value)) = (mailbox, UidValidity::new(*value)) {
+                mailbox.uid_validity = value;
+            }
+        }
+    }
+
+    fn delete_mailbox(&mut self, id: u32) {
+        self.remember_name(id);
+        if let Some(mailbox) = Arc::make_mut(&mut self.mailboxes).remove(&id) {
+            for leaf in mailbox.entries.leaves() {
+                for keywords in leaf.keywords() {
+                    self.keywords.release(*keywords);
+                }
+            }
+        }
+    }
+
+    /// The mailbox is about to lose its name: a later one of that name needs a greater UIDVALIDITY.
+    fn remember_name(&mut self, id: u32) {
+        let Some(value) = self
+            .mailboxes
+            .get(&id)
+            .map(|mailbox| mailbox.uid_validity.get())
+        else {
+            return;
+        };
+        let path = self.path(id);
+        let most = Arc::make_mut(&mut self.past_names)
+            .entry(path.into())
+            .or_default();
+        *most = value.max(*most);
+    }
+
+    fn subscribe(&mut self, principal: u32, name: &str, on: bool) {
+        let subscriptions = Arc::make_mut(&mut self.subscriptions);
+        if on {
+            subscriptions.insert((principal, name.into()));
+        } else {
+            subscriptions.remove(&(principal, name.into()));
+        }
+    }
+
+    fn deliver(&mut self, header: &RecordHeader, deliver: &Deliver) {
+        self.next_email = self.next_email.max(deliver.email.saturating_add(1));
+        let entry = |keywords| Entry {
+            uid: deliver.uid.get(),
+            flags: deliver.flags,
+            keywords,
+            modseq: header.modseq,
+            created: header.modseq,
+            email: deliver.email,
+            record: header.number,
+            date: deliver.internal_date.seconds(),
+            zone: deliver.internal_date.zone_minutes(),
+            save_date: deliver.save_date,
+            size: deliver.shape.wire_size(),
+            raw_len: deliver.raw_len,
+        };
+        self.with_mailbox(header, Some(deliver.uid_validity), |mailbox, keywords| {
+            if mailbox.get(deliver.uid.get()).is_none() {
+                let set = keywords.take(&deliver.keywords);
+                mailbox.add(entry(set));
+            }
+        });
+    }
+
+    fn flag(&mut self, header: &RecordHeader, flag: &Flag) {
+        self.with_mailbox(header, None, |mailbox, keywords| {
+            for entry in mailbox.select(&flag.uids) {
+                let (flags, set) = flag.outcome(entry.flags, keywords.get(entry.keywords));
+                let number = match set {
+                    None => entry.keywords,
+                    Some(set) => {
+                        let number = keywords.take(&set);
+                        keywords.release(entry.keywords);
+                        number
+                    }
+                };
+                mailbox.replace(Entry {
+                    flags,
+                    keywords: number,
+                    modseq: header.modseq,
+                    ..entry
+                });
+            }
+        });
+    }
+
+    fn transfer(&mut self, header: &RecordHeader, transfer: &Transfer, moved: bool) {
+        for pair in &transfer.entries {
+            let source = self.mailboxes.get(&transfer.source);
+            let Some(entry) = source.and_then(|source| source.get(pair.from.get())) else {
+                continue;
+            };
+            self.next_email = self.next_email.max(pair.email.saturating_add(1));
+            if moved
+                && let Some(source) = Arc::make_mut(&mut self.mailboxes).get_mut(&transfer.source)
+            {
+                source.remove(pair.from.get(), header.modseq);
+            }
+            self.with_mailbox(header, Some(transfer.uid_validity), |mailbox, keywords| {
+                let number = if moved {
+                    entry.keywords
+                } else {
+                    keywords.again(entry.keywords)
+                };
+                mailbox.add(Entry {
+                    uid: pair.to.get(),
+                    keywords: number,
+                    modseq: header.modseq,
+                    created: header.modseq,
+                    email: pair.email,
+                    save_date: transfer.save_date,
+                    ..entry
+                });
+            });
+        }
+    }
+}
+
+impl Flag {
+    /// Flags and keywords of an entry after this change; `None` where its keywords stay as they are.
+    pub(crate) fn outcome(
+        &self,
+        flags: Flags,
+        keywords: &[Keyword],
+    ) -> (Flags, Option<Vec<Keyword>>) {
+        let flags = flags.without(self.remove).union(self.add);
+        if !self.replace_keywords && self.add_keywords.is_empty() && self.remove_keywords.is_empty()
+        {
+            return (flags, None);
+        }
+        let kept = keywords
+            .iter()
+            .filter(|keyword| !self.replace_keywords && !self.remove_keywords.contains(keyword));
+        let set: BTreeSet<&Keyword> = kept.chain(&self.add_keywords).collect();
+        let set: Vec<Keyword> = set.into_iter().cloned().collect();
+        (flags, (set != keywords).then_some(set))
+    }
+}

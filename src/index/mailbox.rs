@@ -1,0 +1,178 @@
+//! A mailbox as the fold of its account's records has it.
+
+use std::sync::Arc;
+
+use super::entry::{Entry, EntryLeaf, Member, MemberLeaf};
+use super::tree::Tree;
+use crate::format::change::MailboxProperties;
+use crate::mail::{Flags, UidSet, UidValidity};
+
+/// Counters of a mailbox; each is exact at any moment.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Counters {
+    /// Entries.
+    pub messages: u64,
+    /// Entries without `\Seen`.
+    pub unseen: u64,
+    /// Entries with `\Deleted`.
+    pub deleted: u64,
+    /// Wire size of all entries, in bytes.
+    pub bytes: u64,
+    /// Wire size of the entries with `\Deleted`, in bytes.
+    pub deleted_bytes: u64,
+}
+
+impl Counters {
+    fn add(&mut self, entry: &Entry) {
+        self.messages += 1;
+        self.bytes += entry.size;
+        self.unseen += u64::from(!entry.flags.contains(Flags::SEEN));
+        if entry.flags.contains(Flags::DELETED) {
+            self.deleted += 1;
+            self.deleted_bytes += entry.size;
+        }
+    }
+
+    fn take(&mut self, entry: &Entry) {
+        self.messages -= 1;
+        self.bytes -= entry.size;
+        self.unseen -= u64::from(!entry.flags.contains(Flags::SEEN));
+        if entry.flags.contains(Flags::DELETED) {
+            self.deleted -= 1;
+            self.deleted_bytes -= entry.size;
+        }
+    }
+}
+
+/// A mailbox. Cloning it is cheap and gives a snapshot.
+#[derive(Clone)]
+pub(crate) struct MailboxFold {
+    pub(crate) parent: u32,
+    pub(crate) name: Arc<str>,
+    pub(crate) uid_validity: UidValidity,
+    /// UIDNEXT as shown; `None` when the last UID was given.
+    pub(crate) uid_next: u64,
+    /// The next UID to give: above UIDNEXT where a failed commit burned some.
+    pub(crate) uid_assign: u64,
+    pub(crate) properties: MailboxProperties,
+    /// HIGHESTMODSEQ.
+    pub(crate) modseq: u64,
+    /// No entry reports a MODSEQ below this.
+    pub(crate) modseq_floor: u64,
+    pub(crate) entries: Tree<EntryLeaf>,
+    members: Tree<MemberLeaf>,
+    pub(crate) counters: Counters,
+}
+
+impl std::fmt::Debug for MailboxFold {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("MailboxFold")
+            .field("name", &self.name)
+            .field("counters", &self.counters)
+            .finish_non_exhaustive()
+    }
+}
+
+impl MailboxFold {
+    pub(crate) fn new(
+        parent: u32,
+        name: &str,
+        uid_validity: UidValidity,
+        properties: MailboxProperties,
+        modseq: u64,
+    ) -> Self {
+        Self {
+            parent,
+            name: name.into(),
+            uid_validity,
+            uid_next: 1,
+            uid_assign: 1,
+            properties,
+            modseq: modseq.max(1),
+            modseq_floor: 0,
+            entries: Tree::default(),
+            members: Tree::default(),
+            counters: Counters::default(),
+        }
+    }
+
+    pub(crate) fn get(&self, uid: u32) -> Option<Entry> {
+        self.entries.get(uid.into())
+    }
+
+    /// The UID of an Email's entry here, if it has one.
+    pub(crate) fn uid_of(&self, email: u64) -> Option<u32> {
+        self.members.get(email).map(|member| member.uid)
+    }
+
+    /// Adds an entry; false when its UID is taken.
+    pub(crate) fn add(&mut self, entry: Entry) -> bool {
+        let added = self.entries.insert(entry.uid.into(), entry);
+        if added {
+            self.counters.add(&entry);
+            self.members.insert(
+                entry.email,
+                Member {
+                    email: entry.email,
+                    uid: entry.uid,
+                },
+            );
+            self.uid_next = self.uid_next.max(u64::from(entry.uid) + 1);
+            self.uid_assign = self.uid_assign.max(self.uid_next);
+            self.modseq = self.modseq.max(entry.modseq);
+        }
+        added
+    }
+
+    pub(crate) fn remove(&mut self, uid: u32, modseq: u64) -> Option<Entry> {
+        let entry = self.entries.remove(uid.into())?;
+        self.counters.take(&entry);
+        if self.uid_of(entry.email) == Some(uid) {
+            self.members.remove(entry.email);
+        }
+        self.modseq = self.modseq.max(modseq);
+        Some(entry)
+    }
+
+    /// Replaces an entry (same UID, Email and size).
+    pub(crate) fn replace(&mut self, entry: Entry) {
+        if let Some(before) = self.entries.update(entry.uid.into(), entry) {
+            self.counters.take(&before);
+            self.counters.add(&entry);
+            self.modseq = self.modseq.max(entry.modseq);
+        }
+    }
+
+    /// The entries of `uids` that exist, in order. Costs by what exists, not by how wide the set is.
+    pub(crate) fn select(&self, uids: &UidSet) -> Vec<Entry> {
+        let mut found = Vec::new();
+        for (first, last) in uids.ranges() {
+            let from = self.entries.rank(first.get().into());
+            let (leaves, skip) = self.entries.leaves_from(from);
+            let mut skip = skip;
+            'range: for leaf in leaves {
+                for at in skip..super::tree::Leaf::len(leaf) {
+                    let entry = super::tree::Leaf::row(leaf, at);
+                    if entry.uid > last.get() {
+                        break 'range;
+                    }
+                    found.push(entry);
+                }
+                skip = 0;
+            }
+        }
+        found
+    }
+
+    /// Skips ahead over what may have been lost.
+    pub(crate) fn fence(&mut self, bound: u32, modseq: u64) {
+        self.uid_next = self
+            .uid_next
+            .saturating_add(bound.into())
+            .min(u64::from(u32::MAX) + 1);
+        self.uid_assign = self.uid_assign.max(self.uid_next);
+        self.modseq = self.modseq.max(modseq);
+        self.modseq_floor = self.modseq;
+    }
+}

@@ -1,0 +1,253 @@
+//! Checking every byte of the log: heads, sectors, padding, footers, the small files.
+
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
+use super::ledger::{MANIFEST, SEGMENTS};
+use super::scan::{Scanner, digest};
+use super::segment::Segment;
+use super::{Log, Shared, segment_name};
+use crate::error::{Error, Result};
+use crate::format::footer::{self, Trailer};
+use crate::format::manifest::Manifest;
+use crate::format::segment::SegmentHeader;
+use crate::format::segments::{self, Edit, What};
+use crate::format::{Fault, PAGE, SECTOR};
+use crate::io::{File, Open};
+
+/// A place on disk that is not as it was written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Damage {
+    /// The file.
+    pub path: String,
+    /// From this offset, in bytes...
+    pub from: u64,
+    /// ...to this one, exclusive.
+    pub to: u64,
+    /// What is wrong; `None` when the disk does not give the bytes.
+    pub what: Option<Fault>,
+}
+
+impl Damage {
+    pub(crate) fn new(path: &str, from: u64, to: u64, what: Fault) -> Self {
+        Self {
+            path: path.to_owned(),
+            from,
+            to,
+            what: Some(what),
+        }
+    }
+}
+
+/// What was read.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Checked {
+    pub(crate) segments: u64,
+    pub(crate) bytes: u64,
+    pub(crate) stopped: bool,
+}
+
+/// One run over the log.
+struct Check<'a> {
+    damage: &'a mut Vec<Damage>,
+    tell: &'a mut dyn FnMut(u64) -> ControlFlow<()>,
+}
+
+impl Log {
+    /// Checks everything; adds what is wrong to `damage`.
+    pub(crate) fn verify(
+        &self,
+        damage: &mut Vec<Damage>,
+        tell: &mut dyn FnMut(u64) -> ControlFlow<()>,
+    ) -> Result<Checked> {
+        let shared = &self.shared;
+        let mut checked = Checked::default();
+        let mut check = Check { damage, tell };
+        let large = shared.check_small_files(&mut check)?;
+        let segments = Arc::clone(&shared.segments.read());
+        for segment in segments.iter() {
+            checked.segments += 1;
+            checked.bytes += segment.file.len().unwrap_or(0);
+            check.segment(segment);
+            if (check.tell)(segment.end()).is_break() {
+                checked.stopped = true;
+                return Ok(checked);
+            }
+        }
+        for number in large {
+            checked.segments += 1;
+            checked.bytes += shared.check_large(number, &mut check);
+        }
+        Ok(checked)
+    }
+}
+
+impl Check<'_> {
+    fn bad(&mut self, path: &str, from: u64, to: u64, what: Fault) {
+        let damage = Damage::new(path, from, to, what);
+        if !self.damage.contains(&damage) {
+            self.damage.push(damage);
+        }
+    }
+
+    fn unread(&mut self, path: &str, from: u64, to: u64) {
+        self.damage.push(Damage {
+            path: path.to_owned(),
+            from,
+            to,
+            what: None,
+        });
+    }
+
+    /// All of a segment up to its end, and what must be zero behind.
+    fn segment(&mut self, segment: &Segment) {
+        let (path, file) = (segment.path(), &*segment.file);
+        self.header(path, file, segment);
+        let end = segment.end();
+        let mut scanner = Scanner::new(file, segment.place, end);
+        let survey = scanner.survey();
+        for gap in &survey.gaps {
+            self.bad(path, gap.start, gap.end, Fault::Lost);
+        }
+        if survey.end < end {
+            self.bad(path, survey.end, end, Fault::Lost);
+        }
+        for found in &survey.batches {
+            let bytes = scanner.get(found.offset, found.head.len as usize);
+            for sector in found.head.bad_sectors(segment.place, found.offset, bytes) {
+                let from = found.offset + (sector * SECTOR) as u64;
+                self.bad(path, from, from + SECTOR as u64, Fault::Lost);
+            }
+        }
+        for page in std::mem::take(&mut scanner.unreadable) {
+            self.unread(path, page, page + PAGE as u64);
+        }
+        if segment.is_sealed() {
+            self.footer(path, file, segment, end);
+        }
+    }
+
+    fn header(&mut self, path: &str, file: &dyn File, segment: &Segment) {
+        let mut page = vec![0; PAGE];
+        match file.read_at(&mut page, 0) {
+            Err(_) => self.unread(path, 0, PAGE as u64),
+            Ok(_) => match SegmentHeader::decode(&page) {
+                Ok(header) if header.place() == segment.place => {}
+                Ok(_) => self.bad(path, 0, PAGE as u64, Fault::Foreign),
+                Err(fault) => self.bad(path, 0, PAGE as u64, fault),
+            },
+        }
+    }
+
+    fn footer(&mut self, path: &str, file: &dyn File, segment: &Segment, end: u64) {
+        let len = file.len().unwrap_or(0);
+        let Some(trailer_at) = len.checked_sub(PAGE as u64) else {
+            return self.bad(path, end, len, Fault::Lost);
+        };
+        let mut page = vec![0; PAGE];
+        if file.read_at(&mut page, trailer_at).is_err() {
+            return self.unread(path, trailer_at, len);
+        }
+        let trailer = match Trailer::decode(&page) {
+            Ok(trailer) if trailer.file_len() == len => trailer,
+            Ok(_) => return self.bad(path, trailer_at, len, Fault::Foreign),
+            Err(fault) => return self.bad(path, trailer_at, len, fault),
+        };
+        self.footer_pages(path, file, segment, &trailer);
+        match digest(file, trailer.footer_at) {
+            Ok(found) if found.as_bytes() == trailer.digest.as_bytes() => {}
+            // The sectors that are bad are in the list; a digest that disagrees alone says that something escaped.
+            Ok(_) => self.bad(path, 0, trailer.footer_at, Fault::Lost),
+            Err(_) => self.unread(path, 0, trailer.footer_at),
+        }
+    }
+
+    fn footer_pages(&mut self, path: &str, file: &dyn File, segment: &Segment, trailer: &Trailer) {
+        let mut footer = vec![0; trailer.trailer_at()];
+        if file.read_at(&mut footer, trailer.footer_at).is_err() {
+            return self.unread(path, trailer.footer_at, trailer.file_len());
+        }
+        let (pages, table) = footer.split_at(trailer.checksums_at());
+        if let Err(fault) = trailer.verify_checksums(table) {
+            return self.bad(path, trailer.footer_at, trailer.file_len(), fault);
+        }
+        for (number, page) in pages.chunks(PAGE).enumerate() {
+            if let Err(fault) = footer::verify_page(segment.place, table, number, page) {
+                let from = trailer.footer_at + (number * PAGE) as u64;
+                self.bad(path, from, from + PAGE as u64, fault);
+            }
+        }
+    }
+}
+
+impl Shared {
+    /// MANIFEST's slots and SEGMENTS' edits. Returns the numbers of the segments of large bodies.
+    fn check_small_files(&self, check: &mut Check<'_>) -> Result<Vec<u64>> {
+        // Held so that no writer is in the middle of either file.
+        let ledger = self.ledger.lock();
+        let manifest = &ledger.manifest;
+        let path = self.path(MANIFEST);
+        let io = |path: &str| {
+            let path = path.to_owned();
+            move |source| Error::io("read", path, source)
+        };
+        let file = self.storage.open(MANIFEST, Open::Read).map_err(io(&path))?;
+        for slot in 0..2 {
+            let at = slot * PAGE as u64;
+            let mut page = vec![0; PAGE];
+            if file.read_at(&mut page, at).is_err() {
+                check.unread(&path, at, at + PAGE as u64);
+            } else if let Err(fault) = Manifest::decode(&page) {
+                let never_written = manifest.generation == 0 && page.iter().all(|byte| *byte == 0);
+                if !never_written {
+                    check.bad(&path, at, at + PAGE as u64, fault);
+                }
+            }
+        }
+        let path = self.path(SEGMENTS);
+        let file = self.storage.open(SEGMENTS, Open::Read).map_err(io(&path))?;
+        let mut large = Vec::new();
+        for index in 0..manifest.edits {
+            let at = segments::offset(index);
+            let mut bytes = vec![0; segments::EDIT_LEN];
+            if file.read_at(&mut bytes, at).is_err() {
+                check.unread(&path, at, at + segments::EDIT_LEN as u64);
+                continue;
+            }
+            match Edit::decode(self.store, index, &bytes) {
+                Ok(edit) if edit.what == What::Body => large.push(edit.segment),
+                Ok(edit) if edit.what == What::Dropped => {
+                    large.retain(|number| *number != edit.segment)
+                }
+                Ok(_) => {}
+                Err(fault) => check.bad(&path, at, at + segments::EDIT_LEN as u64, fault),
+            }
+        }
+        Ok(large)
+    }
+
+    /// A large body and its header page; returns the file's length.
+    fn check_large(&self, number: u64, check: &mut Check<'_>) -> u64 {
+        let path = self.path(&segment_name(number));
+        let missing = || Error::fault(path.clone(), 0, Fault::Lost);
+        let checked = self
+            .large_body(number, &missing)
+            .and_then(|body| body.recheck().map(|_| body.file_len()));
+        match checked {
+            Ok(len) => len,
+            Err(Error::Damaged { offset, what, .. }) => {
+                check.bad(&path, offset, offset, what);
+                0
+            }
+            Err(Error::Foreign { .. }) => {
+                check.bad(&path, 0, PAGE as u64, Fault::Foreign);
+                0
+            }
+            Err(_) => {
+                check.unread(&path, 0, 0);
+                0
+            }
+        }
+    }
+}

@@ -1,0 +1,140 @@
+//! A message: its bytes, verified before they are handed out.
+
+use std::ops::Range;
+
+use bytes::Bytes;
+
+use crate::error::{Error, Result};
+use crate::format::change::{Change, Deliver};
+use crate::log::Body;
+use crate::mail::{self, Digest, Shape, Summary};
+use crate::store::Store;
+
+/// A message of a [`View`](crate::View). Its bytes never change.
+///
+/// Bytes are handed out over the mapped log, without a copy, and checked against their checksums first: once for each
+/// message and process. They stay valid as long as they are held.
+///
+/// ```
+/// # use mailkeep::{Delivery, Options, Store};
+/// # let dir = tempfile::tempdir()?;
+/// # let store = Store::open(dir.path().join("mail"), Options::default())?;
+/// # let inbox = store.create_account("anna@example.it")?.inbox()?;
+/// let uid = inbox.append(b"Subject: hi\n\nbody\n", Delivery::to(&inbox))?.wait()?.uid;
+/// let message = inbox.view()?.message(uid)?;
+/// assert_eq!(&message.header()?[..], b"Subject: hi\n\n");
+/// assert_eq!(&message.range(13..17)?[..], b"body");
+/// assert_eq!(&message.crlf()?[..], b"Subject: hi\r\n\r\nbody\r\n");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct Message {
+    store: Store,
+    record: u64,
+    body: Body,
+}
+
+impl Message {
+    pub(crate) fn open(store: Store, record: u64) -> Result<Self> {
+        let body = store.inner.log.body(record)?;
+        Ok(Self {
+            store,
+            record,
+            body,
+        })
+    }
+
+    /// Length in bytes as it was given.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.body.len() as usize
+    }
+
+    /// Whether it is empty: never, as empty messages are refused.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// All bytes as they were given.
+    ///
+    /// # Errors
+    /// [`Error::Damaged`] when they are not what was written, [`Error::Io`].
+    ///
+    /// # Cost
+    /// The first time in this process one checksum over the bytes; later a lookup.
+    pub fn bytes(&self) -> Result<Bytes> {
+        self.body.bytes()
+    }
+
+    /// Some of the bytes, by offset in the message as given; cut to what there is. Only the 64 KiB chunks that the
+    /// range touches are checked.
+    ///
+    /// # Errors
+    /// As [`bytes`](Message::bytes).
+    pub fn range(&self, range: Range<usize>) -> Result<Bytes> {
+        self.body.range(range)
+    }
+
+    /// The header, with the empty line that ends it (where there is one within the first 64 KiB).
+    ///
+    /// # Errors
+    /// As [`bytes`](Message::bytes).
+    pub fn header(&self) -> Result<Bytes> {
+        self.range(0..self.summary()?.header_len as usize)
+    }
+
+    /// All bytes with every line end as CRLF. Without a copy where they are so already.
+    ///
+    /// # Errors
+    /// As [`bytes`](Message::bytes).
+    pub fn crlf(&self) -> Result<Bytes> {
+        Ok(mail::crlf(&self.bytes()?))
+    }
+
+    /// Reads and checks all bytes again, and holds them against the digest of what was delivered. For a check after
+    /// use: bytes handed out earlier can change under a failing disk.
+    ///
+    /// # Errors
+    /// As [`bytes`](Message::bytes).
+    pub fn check(&self) -> Result<()> {
+        let bytes = self.body.recheck()?;
+        let expected = self.delivered()?.digest;
+        if Digest::of(&bytes) == expected {
+            Ok(())
+        } else {
+            Err(self.body.wrong_digest())
+        }
+    }
+
+    /// BLAKE3 of the bytes as given, as it was computed at delivery.
+    ///
+    /// # Errors
+    /// [`Error::Damaged`] or [`Error::Io`] where its record cannot be read.
+    pub fn digest(&self) -> Result<Digest> {
+        Ok(self.delivered()?.digest)
+    }
+
+    /// Line ends and sizes.
+    ///
+    /// # Errors
+    /// As [`digest`](Message::digest).
+    pub fn shape(&self) -> Result<Shape> {
+        Ok(self.delivered()?.shape)
+    }
+
+    /// What was read from its header at delivery: where the usual fields lie, the date, the Message-ID's hash.
+    ///
+    /// # Errors
+    /// As [`digest`](Message::digest).
+    pub fn summary(&self) -> Result<Summary> {
+        Ok(self.delivered()?.summary)
+    }
+
+    fn delivered(&self) -> Result<Box<Deliver>> {
+        match self.store.inner.log.record(self.record)?.1 {
+            Change::Deliver(deliver) => Ok(deliver),
+            _ => Err(Error::fault("the log", 0, crate::format::Fault::Lost)),
+        }
+    }
+}

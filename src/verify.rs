@@ -1,0 +1,156 @@
+//! Reading everything, reporting everything, changing nothing.
+
+use std::ops::ControlFlow;
+
+use crate::error::Result;
+use crate::format::Fault;
+use crate::log::Damage;
+use crate::mail::{AccountId, Uid};
+use crate::message::Message;
+use crate::store::Store;
+
+/// What [`Store::verify`] found.
+#[derive(Clone, Debug, Default)]
+#[non_exhaustive]
+pub struct VerifyReport {
+    /// Segments read.
+    pub segments: u64,
+    /// Bytes of them.
+    pub log_bytes: u64,
+    /// Messages read.
+    pub messages: u64,
+    /// Bytes of them.
+    pub message_bytes: u64,
+    /// Places on disk that are not as they were written.
+    pub damage: Vec<Damage>,
+    /// Messages that cannot be read whole.
+    pub bad_messages: Vec<BadMessage>,
+    /// Whether it was stopped before the end.
+    pub stopped: bool,
+}
+
+impl VerifyReport {
+    /// Whether everything that was read is as it was written.
+    #[must_use]
+    pub fn is_whole(&self) -> bool {
+        self.damage.is_empty() && self.bad_messages.is_empty()
+    }
+}
+
+/// A message that cannot be read whole.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct BadMessage {
+    /// Its account's name.
+    pub account: String,
+    /// Its account's id.
+    pub account_id: AccountId,
+    /// Its mailbox's name.
+    pub mailbox: String,
+    /// Its UID.
+    pub uid: Uid,
+    /// Why.
+    pub error: crate::Error,
+}
+
+/// How far a verification is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Progress {
+    /// Bytes read.
+    pub done_bytes: u64,
+    /// Bytes to be read in all, as known at the start.
+    pub total_bytes: u64,
+}
+
+impl Store {
+    /// Reads every byte of the log and every message, and checks all of it: segment by segment, then message by message
+    /// with its digest. Changes nothing; other handles go on.
+    ///
+    /// `progress` is told every few megabytes; it may end the reading.
+    ///
+    /// # Errors
+    /// None for damage, which is in the report. [`Error::Io`](crate::Error::Io) where a folder cannot be listed.
+    ///
+    /// # Cost
+    /// Reads the whole log, and the bodies of messages once more.
+    pub fn verify(
+        &self,
+        progress: &mut dyn FnMut(Progress) -> ControlFlow<()>,
+    ) -> Result<VerifyReport> {
+        let mut report = VerifyReport::default();
+        let stat = self.inner.log.stat();
+        let message_bytes = self.message_bytes()?;
+        let mut at = Progress {
+            done_bytes: 0,
+            total_bytes: stat.bytes + message_bytes,
+        };
+        let mut tell = |more: u64| {
+            at.done_bytes += more;
+            progress(at)
+        };
+        report.damage = self.recovery_damage();
+        let read = self.inner.log.verify(&mut report.damage, &mut tell)?;
+        (report.segments, report.log_bytes) = (read.segments, read.bytes);
+        report.stopped = read.stopped || self.verify_messages(&mut report, &mut tell)?.is_break();
+        Ok(report)
+    }
+
+    /// Files that the opening found missing or damaged are damage too.
+    fn recovery_damage(&self) -> Vec<Damage> {
+        let recovery = self.recovery();
+        let holes = recovery
+            .holes
+            .iter()
+            .map(|hole| Damage::new(&hole.segment, hole.from, hole.to, Fault::Lost));
+        let files = recovery.missing.iter().chain(&recovery.bad_footers);
+        let files = files.map(|path| Damage::new(path, 0, 0, Fault::Lost));
+        holes.chain(files).collect()
+    }
+
+    fn message_bytes(&self) -> Result<u64> {
+        let mut bytes = 0;
+        for name in self.accounts(None, usize::MAX) {
+            bytes += self
+                .account(&name)?
+                .mailboxes()
+                .iter()
+                .map(|mailbox| mailbox.counters.bytes)
+                .sum::<u64>();
+        }
+        Ok(bytes)
+    }
+
+    fn verify_messages(
+        &self,
+        report: &mut VerifyReport,
+        tell: &mut dyn FnMut(u64) -> ControlFlow<()>,
+    ) -> Result<ControlFlow<()>> {
+        for name in self.accounts(None, usize::MAX) {
+            let account = self.account(&name)?;
+            for info in account.mailboxes() {
+                let view = account.mailbox(&info.name)?.view()?;
+                for row in view.iter() {
+                    report.messages += 1;
+                    report.message_bytes += u64::from(row.raw_len);
+                    if let Err(error) = view
+                        .message(row.uid)
+                        .and_then(|message: Message| message.check())
+                    {
+                        report.bad_messages.push(BadMessage {
+                            account: name.clone(),
+                            account_id: account.id(),
+                            mailbox: info.name.clone(),
+                            uid: row.uid,
+                            error,
+                        });
+                    }
+                    if tell(row.raw_len.into()).is_break() {
+                        return Ok(ControlFlow::Break(()));
+                    }
+                }
+            }
+        }
+        Ok(ControlFlow::Continue(()))
+    }
+}
