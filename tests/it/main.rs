@@ -7,6 +7,7 @@
     reason = "a test that meets the unexpected stops"
 )]
 
+mod dump;
 mod fuzz_seeds;
 mod golden;
 #[allow(
