@@ -245,3 +245,51 @@ fn the_script_reports_damage() {
     let listed = String::from_utf8(output.stdout).unwrap().lines().count();
     assert_eq!(listed, kept.len());
 }
+
+fn copy(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    for entry in fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let to = to.join(entry.file_name());
+        if entry.file_type().unwrap().is_dir() {
+            copy(&entry.path(), &to);
+        } else {
+            fs::copy(entry.path(), to).unwrap();
+        }
+    }
+}
+
+/// Goal: a torn tail is where the script and the store both stop, wherever it is torn.
+#[test]
+fn the_script_stops_at_a_torn_tail() {
+    if !has_python() {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("mail");
+    let options = || Options::new().background(false).prepare(false);
+    let store = Store::open(&path, options()).unwrap();
+    fill(&store);
+    let whole = kept(&store);
+    let inbox = store.account("anna@example.it").unwrap().inbox().unwrap();
+    let raw = vec![b'T'; 1500];
+    inbox
+        .append(&raw, Delivery::to(&inbox).internal_date(date(9)))
+        .unwrap()
+        .wait()
+        .unwrap();
+    for sector in 1..=4 {
+        let torn = folder.path().join(format!("torn-{sector}"));
+        copy(&path, &torn);
+        fs::remove_file(torn.join("TAIL")).unwrap();
+        let segment = torn.join("log/0000000000000001.seg");
+        let mut bytes = fs::read(&segment).unwrap();
+        let end = bytes.len();
+        bytes[end - sector * 512..end - (sector - 1) * 512].fill(0);
+        fs::write(&segment, bytes).unwrap();
+        assert_eq!(dumped(&torn), whole, "sector {sector} from the end");
+        let recovered = Store::open(&torn, options()).unwrap();
+        assert!(recovered.recovery().cut.is_some());
+        assert_eq!(kept(&recovered), whole);
+    }
+}
