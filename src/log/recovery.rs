@@ -723,7 +723,7 @@ impl<'a> Opening<'a> {
             log_len: AtomicU64::new(log_len),
             read_only: AtomicBool::new(read_only),
             options,
-            _lock: lock,
+            lock: Mutex::new(lock),
         });
         if !read_only {
             let full = listed.len().saturating_sub(1);
