@@ -26,7 +26,10 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let inbox = ben.inbox()?;
     let view = inbox.view()?;
     for row in view.iter() {
-        println!("{:>4} UID {} [{}] {} bytes", row.sequence, row.uid, row.flags, row.size);
+        println!(
+            "{:>4} UID {} [{}] {} bytes",
+            row.sequence, row.uid, row.flags, row.size
+        );
     }
 
     // Bytes are verified before they are handed out, and not copied.
@@ -36,7 +39,9 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("{}", String::from_utf8_lossy(&message.header()?));
 
     // Flags change by UID set.
-    let flagged = inbox.flag(&UidSet::from(uid), &FlagChange::add(Flags::SEEN), None)?.wait()?;
+    let flagged = inbox
+        .flag(&UidSet::from(uid), &FlagChange::add(Flags::SEEN), None)?
+        .wait()?;
     println!("changed: {}", flagged.changed);
 
     // Everything is there after reopening.
