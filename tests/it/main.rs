@@ -7,6 +7,8 @@
     reason = "a test that meets the unexpected stops"
 )]
 
+mod fuzz_seeds;
+mod golden;
 #[allow(
     dead_code,
     reason = "a simulator offers more than any one state of the tests uses"
