@@ -7,8 +7,10 @@
     reason = "a test that meets the unexpected stops"
 )]
 
+mod crash;
 mod fuzz_seeds;
 mod golden;
+mod kit;
 #[allow(
     dead_code,
     reason = "a simulator offers more than any one state of the tests uses"
