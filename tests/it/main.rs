@@ -10,6 +10,7 @@
 mod crash;
 mod fuzz_seeds;
 mod golden;
+mod io_errors;
 mod kit;
 #[allow(
     dead_code,
