@@ -10,6 +10,7 @@
 mod support;
 
 use std::path::Path;
+use std::time::Duration;
 
 use criterion::{Criterion, Throughput};
 use mailkeep::{Durability, Mailbox, Options, Store};
@@ -57,6 +58,8 @@ fn on_or_off(report: &mut Report, name: &str, messages: &[Vec<u8>], steps: usize
                 let message = &messages[inbox.view().unwrap().len() % messages.len()];
                 deliver_now(store, inbox, message, Durability::Written);
             }
+            // Time for the store's own thread: written deliveries fill a segment before the next is prepared.
+            std::thread::sleep(Duration::from_millis(2));
         }
         store.sync().unwrap();
     }

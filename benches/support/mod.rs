@@ -184,6 +184,7 @@ impl Report {
         found.sort_by(f64::total_cmp);
         let (middle, least, most) = (median(&found), found[0], found[found.len() - 1]);
         let total = of(ours.1.total, raw.1.total);
+        let of_target = target;
         let (target, met) = match target {
             Target::Speed(least) => (format!("speed >= {least}"), Some(middle >= least)),
             Target::Time(most) => (format!("time <= {most}"), Some(middle <= most)),
@@ -195,6 +196,10 @@ impl Report {
             Some(false) => ": MISSED",
             None => "",
         };
+        if let Target::Nanos(most) = of_target {
+            self.limit(question, ours.0, &found, most);
+            return;
+        }
         self.line(format!(
             "ratio {question} {}/{} = {middle:.3} (median of {} rounds, {least:.3}..{most:.3}; of totals {total:.3}), \
              target {target}{verdict}",
@@ -205,6 +210,22 @@ impl Report {
         self.json.push(serde_json::json!({
             "kind": "ratio", "question": question, "ours": ours.0, "raw": raw.0, "median": middle, "min": least,
             "max": most, "totals": total, "rounds": found.len(), "target": target, "met": met,
+        }));
+    }
+
+    /// A bound on the time of one operation, by itself.
+    fn limit(&mut self, question: &str, side: &str, sorted: &[f64], most: f64) {
+        let (middle, rounds) = (median(sorted), sorted.len());
+        let met = middle <= most;
+        self.line(format!(
+            "limit {question} {side} = {middle:.1} ns (median of {rounds} rounds, {:.1}..{:.1}), target <= {most} ns: {}",
+            sorted[0],
+            sorted[rounds - 1],
+            if met { "met" } else { "MISSED" }
+        ));
+        self.json.push(serde_json::json!({
+            "kind": "limit", "question": question, "side": side, "median_ns": middle, "min_ns": sorted[0],
+            "max_ns": sorted[rounds - 1], "rounds": rounds, "most_ns": most, "met": met,
         }));
     }
 
