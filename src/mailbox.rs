@@ -116,7 +116,11 @@ impl Mailbox {
     /// and blocks nobody.
     pub fn view(&self) -> Result<View> {
         let fold = self.account.cell.durable(&self.account.store.inner.log);
-        let mailbox = fold.mailbox(self.id).cloned().ok_or_else(|| self.gone())?;
+        let mailbox = fold
+            .mailboxes
+            .get(&self.id)
+            .cloned()
+            .ok_or_else(|| self.gone())?;
         Ok(View::new(
             self.account.store.clone(),
             fold.path(self.id),

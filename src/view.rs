@@ -1,6 +1,7 @@
 //! A view: a mailbox at one moment, with sequence numbers that stay.
 
 use std::ops::RangeBounds;
+use std::sync::Arc;
 
 use crate::error::{Error, Result};
 use crate::index::{Counters, Entry, EntryLeaf, Keywords, Leaf, MailboxFold};
@@ -30,7 +31,7 @@ use crate::store::Store;
 pub struct View {
     store: Store,
     name: String,
-    mailbox: MailboxFold,
+    mailbox: Arc<MailboxFold>,
     keywords: Keywords,
 }
 
@@ -110,7 +111,7 @@ impl View {
     pub(crate) fn new(
         store: Store,
         name: String,
-        mailbox: MailboxFold,
+        mailbox: Arc<MailboxFold>,
         keywords: Keywords,
     ) -> Self {
         Self {

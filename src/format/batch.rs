@@ -4,9 +4,9 @@
 //! fixed head | checksum of each sector | records | bodies, each behind its header | zeroes up to the sector
 //! ```
 
-use super::bytes::{Put, Take, check, patch_u32};
+use super::bytes::{Put, Take, check, patch_u32, within};
 use super::segment::Place;
-use super::{Fault, SECTOR, checksum, padded};
+use super::{Fault, SECTOR, checksum, padded, record};
 
 const MAGIC: u64 = u64::from_le_bytes(*b"MKBATCH1");
 
@@ -152,10 +152,12 @@ impl BatchHead {
             place.checksum(offset, fixed.get(12..).unwrap_or_default()),
             head_crc,
         )?;
-        let batch = take.u64()?;
-        let epoch = take.u64()?;
+        let batch = take.number("batch sequence")?;
+        let epoch = take.number("epoch")?;
         let nonce = take.array()?;
-        let (first_record, durable, commit_ms) = (take.u64()?, take.u64()?, take.i64()?);
+        let first_record = take.number("record number")?;
+        let durable = take.number("batch sequence")?;
+        let commit_ms = take.i64()?;
         let (len, head_len, records_len) = (take.u32()?, take.u32()?, take.u32()?);
         let (count, previous) = (take.u32()?, take.u32()?);
         take.zeroes(4)?;
@@ -198,16 +200,10 @@ impl BatchHead {
             });
         }
         let room = len - self.head_len();
-        if self.records_len as usize > room {
-            let (found, max) = (self.records_len.into(), room as u64);
-            return Err(Fault::Range {
-                field: "length of records",
-                found,
-                min: 0,
-                max,
-            });
-        }
-        Ok(())
+        within("length of records", self.records_len.into(), 0, room as u64)?;
+        // So that nobody makes a list of records that cannot be there.
+        let most = self.records_len as usize / record::HEADER;
+        within("record count", self.count.into(), 0, most as u64)
     }
 
     /// Length of the fixed head and the sector table.
@@ -231,13 +227,16 @@ impl BatchHead {
     /// Whether the sector table of this batch (`bytes` from its start) is sound.
     ///
     /// # Errors
-    /// [`Fault::Short`] or [`Fault::Checksum`].
+    /// [`Fault::Short`], [`Fault::Checksum`] or [`Fault::Reserved`].
     pub fn verify_table(&self, place: Place, offset: u64, bytes: &[u8]) -> Result<(), Fault> {
         let head = Take::new(bytes).slice(self.head_len())?;
         check(
             place.checksum(offset, head.get(FIXED..).unwrap_or_default()),
             self.table_crc,
-        )
+        )?;
+        let mut take = Take::new(head);
+        take.slice(FIXED + self.len as usize / SECTOR * 4)?;
+        take.end()
     }
 
     /// The sectors of this batch (`bytes` from its start, all of it) that are not as written, by number; with an

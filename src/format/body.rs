@@ -1,6 +1,6 @@
 //! A message body behind its header: found, attributed and verified without the record. FORMAT.md section 7.
 
-use super::bytes::{Put, Take, check, patch_u32};
+use super::bytes::{Put, Take, check, patch_u32, within};
 use super::segment::Place;
 use super::{CHUNK, Fault, checksum, padded};
 use crate::mail::AccountId;
@@ -109,12 +109,14 @@ impl BodyHeader {
     pub fn decode(place: Place, bytes: &[u8]) -> Result<Self, Fault> {
         let mut take = Take::new(bytes);
         let stored_crc = take.u32()?;
-        let len = take.u32()? as usize;
+        let len = take.u32()?;
+        let most = header_len(LEN_MAX as usize, OWNERS_MAX) as u64;
+        within("body header length", len.into(), FIXED as u64, most)?;
+        let whole = Take::new(bytes).slice(len as usize)?;
+        let mut take = Take::new(whole);
+        take.slice(8)?;
         let number = take.u64()?;
-        let covered = Take::new(bytes).slice(len)?.get(4..).ok_or(Fault::Short {
-            len: len as u64,
-            needed: 4,
-        })?;
+        let covered = whole.get(4..).unwrap_or_default();
         check(place.checksum(number, covered), stored_crc)?;
         let account = AccountId::from_bytes(take.array()?);
         let (mailbox, uid) = (take.u32()?, take.u32()?);
@@ -131,12 +133,21 @@ impl BodyHeader {
             }
         };
         take.zeroes(1)?;
+        within("body length", stored_len.into(), 0, LEN_MAX)?;
+        if key == 0 && stored_len != raw_len {
+            return Err(Fault::Mismatch {
+                field: "stored length",
+                found: stored_len.into(),
+                expected: raw_len.into(),
+            });
+        }
         let owners = usize::from(take.u16()?);
+        within("owner count", owners as u64, 0, OWNERS_MAX as u64)?;
         let expected = header_len(stored_len as usize, owners);
-        if expected != len {
+        if expected != whole.len() {
             return Err(Fault::Mismatch {
                 field: "body header length",
-                found: len as u64,
+                found: len.into(),
                 expected: expected as u64,
             });
         }
@@ -146,6 +157,7 @@ impl BodyHeader {
         let owners = (0..owners)
             .map(|_| take.array().map(AccountId::from_bytes))
             .collect::<Result<_, _>>()?;
+        take.end()?;
         Ok(Self {
             number,
             account,

@@ -1,6 +1,9 @@
 //! Little-endian numbers in and out of slices, without indexing and without trust in any length.
 
-use super::Fault;
+use super::{Fault, Features, VERSION, checksum};
+
+/// The largest number of anything that is counted: records, batches, segments, generations.
+pub(crate) const NUMBER_MAX: u64 = i64::MAX.unsigned_abs();
 
 /// Reads one structure from front to back.
 #[derive(Clone, Debug)]
@@ -12,6 +15,49 @@ pub(crate) struct Take<'a> {
 impl<'a> Take<'a> {
     pub(crate) fn new(bytes: &'a [u8]) -> Self {
         Self { bytes, at: 0 }
+    }
+
+    /// A structure of exactly `len` bytes that begins with `magic` and a version and ends in the checksum of all
+    /// before it, positioned behind the version. These three keep their places in every version, so that a newer
+    /// file is told from a damaged one.
+    pub(crate) fn sealed(bytes: &'a [u8], len: usize, magic: u64) -> Result<Self, Fault> {
+        let mut take = Self::unversioned(bytes, len, magic)?;
+        match take.u16()? {
+            VERSION => Ok(take),
+            found => Err(Fault::Version {
+                found,
+                supported: VERSION,
+            }),
+        }
+    }
+
+    /// As [`sealed`](Self::sealed), of a structure that has no version of its own.
+    pub(crate) fn unversioned(bytes: &'a [u8], len: usize, magic: u64) -> Result<Self, Fault> {
+        Self::new(bytes).magic(magic)?;
+        let mut whole = Self::new(bytes);
+        let covered = whole.slice(len.saturating_sub(4))?;
+        check(checksum(0, covered), whole.u32()?)?;
+        Ok(Self {
+            bytes: covered,
+            at: 8,
+        })
+    }
+
+    /// The three sets of feature bits; a must-know bit that this build does not know is refused.
+    pub(crate) fn features(&mut self) -> Result<Features, Fault> {
+        let features = Features {
+            must_know: self.u32()?,
+            read_only_safe: self.u32()?,
+            ignorable: self.u32()?,
+        };
+        features.writable().map(|_| features)
+    }
+
+    /// A number that counts up and is therefore below 2^63: adding to it cannot overflow.
+    pub(crate) fn number(&mut self, field: &'static str) -> Result<u64, Fault> {
+        let found = self.u64()?;
+        within(field, found, 0, NUMBER_MAX)?;
+        Ok(found)
     }
 
     /// Bytes not taken yet.
@@ -80,6 +126,12 @@ impl<'a> Take<'a> {
         self.zeroes(self.left())
     }
 
+    /// Takes all that is left: fewer than 8 bytes, to a multiple of 8, all zero.
+    pub(crate) fn padding(self) -> Result<(), Fault> {
+        within("padding", self.left() as u64, 0, 7)?;
+        self.end()
+    }
+
     /// Text behind a 16-bit length.
     pub(crate) fn text(&mut self, field: &'static str) -> Result<&'a str, Fault> {
         let len = usize::from(self.u16()?);
@@ -144,5 +196,19 @@ pub(crate) fn check(found: u32, expected: u32) -> Result<(), Fault> {
         Ok(())
     } else {
         Err(Fault::Checksum { found, expected })
+    }
+}
+
+/// Refuses a number outside its bounds.
+pub(crate) fn within(field: &'static str, found: u64, min: u64, max: u64) -> Result<(), Fault> {
+    if (min..=max).contains(&found) {
+        Ok(())
+    } else {
+        Err(Fault::Range {
+            field,
+            found,
+            min,
+            max,
+        })
     }
 }

@@ -95,6 +95,8 @@ pub struct Trailer {
     pub footer_at: u64,
     /// BLAKE3 of the file up to `footer_at`.
     pub digest: Digest,
+    /// Feature bits.
+    pub features: Features,
     pages_crc: u32,
 }
 
@@ -167,6 +169,7 @@ pub fn encode(place: Place, sealing: &Sealing<'_>) -> Vec<u8> {
         last_crc: sealing.last_crc,
         footer_at: sealing.footer_at,
         digest: sealing.digest,
+        features: Features::default(),
         pages_crc: checksum(0, &crcs),
     };
     out.append(&mut crcs);
@@ -188,7 +191,9 @@ impl Trailer {
         out.put_u64(MAGIC);
         out.put_u16(VERSION);
         out.put_u16(0);
-        out.put(&[0; 12]);
+        out.put_u32(self.features.must_know);
+        out.put_u32(self.features.read_only_safe);
+        out.put_u32(self.features.ignorable);
         out.put(&self.store.0);
         out.put_u64(self.segment);
         out.put_u64(self.first_record);
@@ -212,40 +217,27 @@ impl Trailer {
     /// # Errors
     /// Any [`Fault`]. [`Fault::Magic`] where the segment is simply not sealed.
     pub fn decode(page: &[u8]) -> Result<Self, Fault> {
-        let mut take = Take::new(page);
-        take.magic(MAGIC)?;
-        let version = take.u16()?;
-        let covered = Take::new(page).slice(PAGE - 4)?;
-        check(
-            checksum(0, covered),
-            Take::new(page.get(PAGE - 4..).unwrap_or_default()).u32()?,
-        )?;
-        if version != VERSION {
-            return Err(Fault::Version {
-                found: version,
-                supported: VERSION,
+        let mut take = Take::sealed(page, PAGE, MAGIC)?;
+        take.zeroes(2)?;
+        let features = take.features()?;
+        let store = StoreId(take.array()?);
+        let segment = take.number("segment number")?;
+        let first_record = take.number("record number")?;
+        let first_batch = take.number("batch sequence")?;
+        let last_batch = take.number("batch sequence")?;
+        let footer_at = take.number("offset of the footer")?;
+        if !footer_at.is_multiple_of(PAGE as u64) || footer_at == 0 {
+            return Err(Fault::Mismatch {
+                field: "offset of the footer",
+                found: footer_at,
+                expected: footer_at.next_multiple_of(PAGE as u64).max(PAGE as u64),
             });
         }
-        take.zeroes(2)?;
-        Features {
-            must_know: take.u32()?,
-            read_only_safe: take.u32()?,
-            ignorable: take.u32()?,
-        }
-        .writable()?;
-        let store = StoreId(take.array()?);
-        let (segment, first_record, first_batch, last_batch, footer_at) = (
-            take.u64()?,
-            take.u64()?,
-            take.u64()?,
-            take.u64()?,
-            take.u64()?,
-        );
         let (generation, record_count, account_count, list_count) =
             (take.u32()?, take.u32()?, take.u32()?, take.u32()?);
         let (last_crc, pages_crc) = (take.u32()?, take.u32()?);
         let digest = Digest::from_bytes(take.array()?);
-        take.zeroes(take.left().saturating_sub(4))?;
+        take.end()?;
         Ok(Self {
             store,
             segment,
@@ -259,6 +251,7 @@ impl Trailer {
             last_crc,
             footer_at,
             digest,
+            features,
             pages_crc,
         })
     }

@@ -1,7 +1,7 @@
 //! MANIFEST: which store this volume belongs to and how far it certainly got. Two slots of a page, written in turn.
 //! FORMAT.md section 10.
 
-use super::bytes::{Put, Take, check};
+use super::bytes::{Put, Take, within};
 use super::{Fault, Features, PAGE, StoreId, VERSION, checksum};
 
 const MAGIC: u64 = u64::from_le_bytes(*b"MKMANIF1");
@@ -102,20 +102,7 @@ impl Manifest {
     /// # Errors
     /// Any [`Fault`]; a newer version is told apart from damage.
     pub fn decode(page: &[u8]) -> Result<Self, Fault> {
-        let mut take = Take::new(page);
-        take.magic(MAGIC)?;
-        let version = take.u16()?;
-        let covered = Take::new(page).slice(PAGE - 4)?;
-        check(
-            checksum(0, covered),
-            Take::new(page.get(PAGE - 4..).unwrap_or_default()).u32()?,
-        )?;
-        if version != VERSION {
-            return Err(Fault::Version {
-                found: version,
-                supported: VERSION,
-            });
-        }
+        let mut take = Take::sealed(page, PAGE, MAGIC)?;
         let clean = match take.u16()? {
             0 => false,
             1 => true,
@@ -128,30 +115,20 @@ impl Manifest {
                 });
             }
         };
-        let features = Features {
-            must_know: take.u32()?,
-            read_only_safe: take.u32()?,
-            ignorable: take.u32()?,
-        };
-        features.writable()?;
+        let features = take.features()?;
         let (store, volume) = (StoreId(take.array()?), take.array()?);
-        let (generation, epoch, nonce) = (take.u64()?, take.u64()?, take.array()?);
-        let (next_record, durable_batch, edits) = (take.u64()?, take.u64()?, take.u64()?);
+        let generation = take.number("generation")?;
+        let (epoch, nonce) = (take.number("epoch")?, take.array()?);
+        let next_record = take.number("record number")?;
+        let durable_batch = take.number("batch sequence")?;
+        let edits = take.number("count of edits")?;
         let (created_ms, edits_chain) = (take.i64()?, take.u32()?);
         let many = take.u32()?;
-        if many as usize > MEMBERS_MAX {
-            let max = MEMBERS_MAX as u64;
-            return Err(Fault::Range {
-                field: "volume count",
-                found: many.into(),
-                min: 1,
-                max,
-            });
-        }
+        within("volume count", many.into(), 1, MEMBERS_MAX as u64)?;
         let members = (0..many)
             .map(|_| take_member(&mut take))
             .collect::<Result<_, _>>()?;
-        take.zeroes(take.left().saturating_sub(4))?;
+        take.end()?;
         Ok(Self {
             store,
             volume,
@@ -194,6 +171,6 @@ fn take_member(take: &mut Take<'_>) -> Result<Member, Fault> {
     Ok(Member {
         volume,
         state,
-        since_batch: take.u64()?,
+        since_batch: take.number("batch sequence")?,
     })
 }

@@ -11,13 +11,17 @@ mod bytes;
 pub mod change;
 mod fault;
 pub mod footer;
+mod hex;
 pub mod manifest;
 pub mod record;
 pub mod segment;
 pub mod segments;
 pub mod tail;
+#[cfg(test)]
+mod tests;
 
 pub use fault::Fault;
+pub use hex::hexdump;
 
 /// Version of the format that this build writes, and the newest it reads. FORMAT.md section 2.
 pub const VERSION: u16 = 1;

@@ -93,13 +93,13 @@ impl<'a> Frame<'a> {
         };
         take.zeroes(2)?;
         let mailbox = take.u32()?;
-        take.slice(8)?;
+        let number = take.number("record number")?;
         let header = RecordHeader {
             number,
-            previous: take.u64()?,
+            previous: take.number("record number")?,
             account: AccountId::from_bytes(take.array()?),
             mailbox,
-            modseq: take.u64()?,
+            modseq: take.number("MODSEQ")?,
         };
         Ok(Self {
             header,

@@ -1,6 +1,6 @@
 //! The header page of a log segment. FORMAT.md section 4.
 
-use super::bytes::{Put, Take, check};
+use super::bytes::{Put, Take};
 use super::{Fault, Features, PAGE, StoreId, VERSION, checksum};
 
 const MAGIC: u64 = u64::from_le_bytes(*b"MKSEGMT1");
@@ -87,21 +87,7 @@ impl SegmentHeader {
     /// # Errors
     /// Any [`Fault`]; a newer version or feature is told apart from damage.
     pub fn decode(page: &[u8]) -> Result<Self, Fault> {
-        let mut take = Take::new(page);
-        take.magic(MAGIC)?;
-        let version = take.u16()?;
-        let (covered, stored) = Take::new(page).slice(PAGE - 4).and_then(|covered| {
-            Take::new(page.get(PAGE - 4..).unwrap_or_default())
-                .u32()
-                .map(|crc| (covered, crc))
-        })?;
-        check(checksum(0, covered), stored)?;
-        if version != VERSION {
-            return Err(Fault::Version {
-                found: version,
-                supported: VERSION,
-            });
-        }
+        let mut take = Take::sealed(page, PAGE, MAGIC)?;
         let holds = match take.u8()? {
             0 => Holds::Batches,
             1 => Holds::Body,
@@ -126,26 +112,21 @@ impl SegmentHeader {
                 });
             }
         };
-        let features = Features {
-            must_know: take.u32()?,
-            read_only_safe: take.u32()?,
-            ignorable: take.u32()?,
-        };
-        features.writable()?;
+        let features = take.features()?;
         let header = Self {
             store: StoreId(take.array()?),
-            segment: take.u64()?,
+            segment: take.number("segment number")?,
             salt: take.u64()?,
-            first_record: take.u64()?,
-            first_batch: take.u64()?,
-            epoch: take.u64()?,
+            first_record: take.number("record number")?,
+            first_batch: take.number("batch sequence")?,
+            epoch: take.number("epoch")?,
             created_ms: take.i64()?,
             generation: take.u32()?,
             holds,
             behind,
             features,
         };
-        take.zeroes(take.left().saturating_sub(4))?;
+        take.end()?;
         Ok(header)
     }
 

@@ -62,29 +62,16 @@ pub fn encode_head(store: StoreId) -> Vec<u8> {
 /// # Errors
 /// Any [`Fault`].
 pub fn decode_head(head: &[u8]) -> Result<StoreId, Fault> {
-    let mut take = Take::new(head);
-    take.magic(MAGIC)?;
-    let version = take.u16()?;
-    let covered = Take::new(head).slice(EDIT_LEN - 4)?;
-    check(
-        checksum(0, covered),
-        Take::new(head.get(EDIT_LEN - 4..).unwrap_or_default()).u32()?,
-    )?;
-    if version != VERSION {
-        return Err(Fault::Version {
-            found: version,
-            supported: VERSION,
-        });
-    }
+    let mut take = Take::sealed(head, EDIT_LEN, MAGIC)?;
     let store = StoreId(take.array()?);
-    take.zeroes(take.left().saturating_sub(4))?;
+    take.end()?;
     Ok(store)
 }
 
 /// Offset of edit `index` in the file.
 #[must_use]
 pub fn offset(index: u64) -> u64 {
-    (index + 1) * EDIT_LEN as u64
+    index.saturating_add(1).saturating_mul(EDIT_LEN as u64)
 }
 
 /// The seed of an edit's checksum: good in this store and at this place of the list only.
@@ -130,12 +117,10 @@ impl Edit {
     /// # Errors
     /// Any [`Fault`].
     pub fn decode(store: StoreId, index: u64, bytes: &[u8]) -> Result<Self, Fault> {
-        let mut take = Take::new(bytes);
+        let whole = Take::new(bytes).slice(EDIT_LEN)?;
+        let mut take = Take::new(whole);
         let stored = take.u32()?;
-        let covered = Take::new(bytes)
-            .slice(EDIT_LEN)?
-            .get(4..)
-            .unwrap_or_default();
+        let covered = whole.get(4..).unwrap_or_default();
         check(checksum(seed(store, index), covered), stored)?;
         let what = match take.u16()? {
             1 => What::Created,
@@ -155,11 +140,11 @@ impl Edit {
         take.zeroes(2)?;
         let edit = Self {
             what,
-            segment: take.u64()?,
-            first_record: take.u64()?,
-            first_batch: take.u64()?,
-            end: take.u64()?,
-            next_record: take.u64()?,
+            segment: take.number("segment number")?,
+            first_record: take.number("record number")?,
+            first_batch: take.number("batch sequence")?,
+            end: take.number("end of a segment")?,
+            next_record: take.number("record number")?,
             generation: take.u32()?,
             salt: take.u64()?,
         };

@@ -2,7 +2,7 @@
 //!
 //! Two slots, written in turn, a page apart so that no write can tear both.
 
-use super::bytes::{Put, Take, check};
+use super::bytes::{Put, Take};
 use super::{Fault, PAGE, SECTOR, StoreId, checksum};
 
 const MAGIC: u64 = u64::from_le_bytes(*b"MKTAIL01");
@@ -55,26 +55,20 @@ impl Tail {
     /// # Errors
     /// Any [`Fault`]; [`Fault::Foreign`] for another store's.
     pub fn decode(store: StoreId, slot: &[u8]) -> Result<Self, Fault> {
-        let mut take = Take::new(slot);
-        take.magic(MAGIC)?;
-        let covered = Take::new(slot).slice(SECTOR - 4)?;
-        check(
-            checksum(0, covered),
-            Take::new(slot.get(SECTOR - 4..).unwrap_or_default()).u32()?,
-        )?;
+        let mut take = Take::unversioned(slot, SECTOR, MAGIC)?;
         if StoreId(take.array()?) != store {
             return Err(Fault::Foreign);
         }
         let tail = Self {
             store,
-            epoch: take.u64()?,
-            written: take.u64()?,
-            durable: take.u64()?,
-            segment: take.u64()?,
-            end: take.u64()?,
-            next_record: take.u64()?,
+            epoch: take.number("epoch")?,
+            written: take.number("batch sequence")?,
+            durable: take.number("batch sequence")?,
+            segment: take.number("segment number")?,
+            end: take.number("end of a segment")?,
+            next_record: take.number("record number")?,
         };
-        take.zeroes(take.left().saturating_sub(4))?;
+        take.end()?;
         Ok(tail)
     }
 

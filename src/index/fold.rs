@@ -32,7 +32,7 @@ pub(crate) struct Fold {
     pub(crate) next_email: u64,
     /// Highest UIDVALIDITY ever given.
     pub(crate) uid_validity_mark: u32,
-    pub(crate) mailboxes: Arc<BTreeMap<u32, MailboxFold>>,
+    pub(crate) mailboxes: Arc<BTreeMap<u32, Arc<MailboxFold>>>,
     /// Subscribed names, with the principal.
     pub(crate) subscriptions: Arc<BTreeSet<(u32, Arc<str>)>>,
     /// Names that mailboxes had and have no more, with the highest UIDVALIDITY they had.
@@ -66,7 +66,19 @@ impl Fold {
     }
 
     pub(crate) fn mailbox(&self, id: u32) -> Option<&MailboxFold> {
-        self.mailboxes.get(&id)
+        self.mailboxes.get(&id).map(Arc::as_ref)
+    }
+
+    /// The mailbox, to be changed: copied first if a snapshot shares it.
+    fn mailbox_mut(&mut self, id: u32) -> Option<&mut MailboxFold> {
+        Arc::make_mut(&mut self.mailboxes)
+            .get_mut(&id)
+            .map(Arc::make_mut)
+    }
+
+    fn insert_mailbox(&mut self, id: u32, mailbox: MailboxFold) {
+        self.next_mailbox = self.next_mailbox.max(u64::from(id) + 1);
+        Arc::make_mut(&mut self.mailboxes).insert(id, Arc::new(mailbox));
     }
 
     /// The MODSEQ that the next change gets.
@@ -191,7 +203,7 @@ impl Fold {
         self.next_mailbox = self.next_mailbox.saturating_add(bound);
         self.uid_validity_mark = self.uid_validity_mark.saturating_add(fence.bound);
         for mailbox in Arc::make_mut(&mut self.mailboxes).values_mut() {
-            mailbox.fence(fence.bound, self.modseq);
+            Arc::make_mut(mailbox).fence(fence.bound, self.modseq);
         }
     }
 
@@ -203,61 +215,55 @@ impl Fold {
         self.keywords = Keywords::default();
     }
 
-    /// The record's mailbox. One whose creation was lost gets a stand-in, so that what is left can be reached.
-    fn with_mailbox<T>(
+    /// Acts on the record's mailbox. One whose creation was lost gets a stand-in, so that what is left can be reached.
+    fn with_mailbox(
         &mut self,
         header: &RecordHeader,
         uid_validity: Option<UidValidity>,
-        act: impl FnOnce(&mut MailboxFold, &mut Keywords) -> T,
-    ) -> T {
+        act: impl FnOnce(&mut MailboxFold, &mut Keywords),
+    ) {
         let id = header.mailbox;
-        self.next_mailbox = self.next_mailbox.max(u64::from(id) + 1);
         if !self.mailboxes.contains_key(&id) {
-            let uid_validity =
-                uid_validity.or(UidValidity::new(self.uid_validity_mark.saturating_add(1)));
-            let uid_validity = uid_validity.unwrap_or(UidValidity::MAX);
-            self.uid_validity_mark = self.uid_validity_mark.max(uid_validity.get());
-            let name = if self.child(0, INBOX).is_none() && id == 1 {
-                INBOX.into()
-            } else {
-                format!("Recovered {id}")
-            };
-            let stand_in = MailboxFold::new(
-                0,
-                &name,
-                uid_validity,
-                MailboxProperties::default(),
-                header.modseq,
-            );
-            Arc::make_mut(&mut self.mailboxes).insert(id, stand_in);
-            // An account whose creation was lost is there all the same.
-            self.exists = true;
+            self.stand_in(id, uid_validity, header.modseq);
         }
-        let mailboxes = Arc::make_mut(&mut self.mailboxes);
-        let mailbox = mailboxes.entry(id).or_insert_with(|| {
-            MailboxFold::new(
-                0,
-                "",
-                UidValidity::MAX,
-                MailboxProperties::default(),
-                header.modseq,
-            )
-        });
-        act(mailbox, &mut self.keywords)
+        let mailbox = Arc::make_mut(&mut self.mailboxes)
+            .get_mut(&id)
+            .map(Arc::make_mut);
+        if let Some(mailbox) = mailbox {
+            act(mailbox, &mut self.keywords);
+        }
+    }
+
+    fn stand_in(&mut self, id: u32, uid_validity: Option<UidValidity>, modseq: u64) {
+        let next = UidValidity::new(self.uid_validity_mark.saturating_add(1));
+        let uid_validity = uid_validity.or(next).unwrap_or(UidValidity::MAX);
+        self.uid_validity_mark = self.uid_validity_mark.max(uid_validity.get());
+        // An account's first mailbox is its INBOX.
+        let is_inbox = id == 1 && self.child(0, INBOX).is_none();
+        let name = if is_inbox {
+            INBOX.into()
+        } else {
+            format!("Recovered {id}")
+        };
+        self.insert_mailbox(
+            id,
+            MailboxFold::new(0, &name, uid_validity, MailboxProperties::default(), modseq),
+        );
+        // An account whose creation was lost is there all the same.
+        self.exists = true;
     }
 
     fn create_mailbox(&mut self, header: &RecordHeader, create: &CreateMailbox) {
-        let id = header.mailbox;
-        self.next_mailbox = self.next_mailbox.max(u64::from(id) + 1);
         self.uid_validity_mark = self.uid_validity_mark.max(create.uid_validity.get());
+        let (name, properties) = (&create.name, create.properties);
         let mailbox = MailboxFold::new(
             create.parent,
-            &create.name,
+            name,
             create.uid_validity,
-            create.properties,
+            properties,
             header.modseq,
         );
-        Arc::make_mut(&mut self.mailboxes).insert(id, mailbox);
+        self.insert_mailbox(header.mailbox, mailbox);
     }
 
     fn rename_mailbox(
@@ -278,8 +284,8 @@ impl Fold {
         });
         for (id, value) in uid_validity {
             self.uid_validity_mark = self.uid_validity_mark.max(*value);
-            let mailbox = Arc::make_mut(&mut self.mailboxes).get_mut(id);
-            if let (Some(mailbox), Some(value)) = (mailbox, UidValidity::new(*value)) {
+            if let (Some(value), Some(mailbox)) = (UidValidity::new(*value), self.mailbox_mut(*id))
+            {
                 mailbox.uid_validity = value;
             }
         }
@@ -374,9 +380,7 @@ impl Fold {
                 continue;
             };
             self.next_email = self.next_email.max(pair.email.saturating_add(1));
-            if moved
-                && let Some(source) = Arc::make_mut(&mut self.mailboxes).get_mut(&transfer.source)
-            {
+            if moved && let Some(source) = self.mailbox_mut(transfer.source) {
                 source.remove(pair.from.get(), header.modseq);
             }
             self.with_mailbox(header, Some(transfer.uid_validity), |mailbox, keywords| {

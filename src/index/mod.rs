@@ -133,6 +133,7 @@ impl Fold {
         self.uid_validity_mark = self.uid_validity_mark.max(failed.uid_validity_mark);
         for (id, mailbox) in Arc::make_mut(&mut self.mailboxes) {
             let assigned = failed.mailbox(*id).map_or(0, |mailbox| mailbox.uid_assign);
+            let mailbox = Arc::make_mut(mailbox);
             mailbox.uid_assign = mailbox.uid_assign.max(assigned);
         }
     }

@@ -39,6 +39,8 @@ pub(super) struct Work {
     /// Commits so far, to see idleness; and whether TAIL has news.
     commits: AtomicU64,
     tail_dirty: AtomicBool,
+    /// Whether segments are prepared at all, and whether this one has not asked for the next yet.
+    prepares: bool,
     prepare: AtomicBool,
     leader_wanted: Mutex<bool>,
     lead: Condvar,
@@ -62,6 +64,7 @@ pub(super) struct Keeper {
 impl Work {
     pub(super) fn new(prepare: bool) -> Self {
         Self {
+            prepares: prepare,
             prepare: AtomicBool::new(prepare),
             ..Self::default()
         }
@@ -82,9 +85,13 @@ impl Work {
         if half {
             // Asked once a segment: `reset_spare` arms it again.
             self.prepare.store(false, Ordering::Relaxed);
-            self.state.lock().spare_wanted = Some(capacity);
         }
         if news || half {
+            // Under the lock, or the thread could look, see nothing and go to sleep just after.
+            let mut state = self.state.lock();
+            if half {
+                state.spare_wanted = Some(capacity);
+            }
             self.wake.notify_all();
         }
     }
@@ -95,7 +102,7 @@ impl Work {
 
     /// A segment was begun: the next half-full one may ask for a spare again.
     pub(super) fn reset_spare(&self) {
-        self.prepare.store(true, Ordering::Relaxed);
+        self.prepare.store(self.prepares, Ordering::Relaxed);
     }
 }
 

@@ -75,8 +75,8 @@ struct Shared {
     /// Bytes of all segments, to size the next one.
     log_len: AtomicU64,
     read_only: AtomicBool,
-    /// Keeps the writer lock.
-    _lock: Option<Box<dyn Send + Sync>>,
+    /// The writer lock, until the log is closed.
+    lock: Mutex<Option<Box<dyn Send + Sync>>>,
 }
 
 impl std::fmt::Debug for Shared {
@@ -214,10 +214,13 @@ impl Log {
 
     /// Writes what waits, makes all durable and says so in MANIFEST. Later joins fail with [`Error::Closed`].
     pub(crate) fn close(&self) -> Result<()> {
-        let result = self.shared.close();
-        if let Some(keeper) = self.keeper.lock().take() {
+        let keeper = self.keeper.lock().take();
+        if let Some(keeper) = keeper {
             keeper.stop(&self.shared);
         }
+        let result = self.shared.close();
+        // Another process may have the store now; this one reads on.
+        drop(self.shared.lock.lock().take());
         result
     }
 }

@@ -26,7 +26,7 @@ use super::ledger::Ledger;
 use super::queue::Queue;
 use super::scan::{Found, Looks, Scanner, Survey, search_bodies, search_records};
 use super::segment::Segment;
-use super::writer::{Active, Writer};
+use super::writer::{Active, Writer, segment_len};
 use super::{Log, Shared};
 use crate::error::{Error, Result};
 use crate::format::PAGE;
@@ -676,7 +676,7 @@ impl<'a> Opening<'a> {
             tail,
             ended,
             listed,
-            active,
+            mut active,
         } = parts;
         let manifest = &ledger.manifest;
         let next_batch = self
@@ -685,6 +685,14 @@ impl<'a> Opening<'a> {
             .max(manifest.durable_batch)
             + 1;
         let next_segment = self.highest_segment + 1;
+        let log_len: u64 = listed
+            .iter()
+            .filter_map(|listed| listed.segment.file.len().ok())
+            .sum();
+        if let Some(active) = &mut active {
+            active.capacity = active.capacity.max(segment_len(log_len, &options));
+            active.segment.file.expect_len(active.capacity);
+        }
         let writer = Writer {
             epoch: manifest.epoch,
             nonce: manifest.nonce,
@@ -698,10 +706,6 @@ impl<'a> Opening<'a> {
             ended,
             tail: tail.file(),
         };
-        let log_len = listed
-            .iter()
-            .filter_map(|listed| listed.segment.file.len().ok())
-            .sum();
         let segments: Vec<_> = listed
             .iter()
             .map(|listed| Arc::clone(&listed.segment))
@@ -723,7 +727,7 @@ impl<'a> Opening<'a> {
             log_len: AtomicU64::new(log_len),
             read_only: AtomicBool::new(read_only),
             options,
-            _lock: lock,
+            lock: Mutex::new(lock),
         });
         if !read_only {
             let full = listed.len().saturating_sub(1);

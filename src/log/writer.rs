@@ -19,7 +19,7 @@ use crate::format::segments::{Edit, What};
 use crate::format::tail::Tail;
 use crate::format::{Features, PAGE, batch};
 use crate::io::{File, Open};
-use crate::options::Durability;
+use crate::options::{Durability, Options};
 
 /// Smallest segment that is made, in bytes, unless the option is smaller. The next one is a quarter of the log until
 /// the option is reached: their number stays bounded, and a small store stays small.
@@ -145,7 +145,7 @@ impl Writer {
         let number = self.next_segment;
         // A number is tried once: a file that failed half-way may still lie there.
         self.next_segment += 1;
-        let wanted = segment_len(shared);
+        let wanted = segment_len(shared.log_len.load(Ordering::Relaxed), &shared.options);
         let (_, batch_len) = batch::lengths(payload_len);
         let capacity = wanted.max(PAGE as u64 + batch_len as u64);
         let header = self.header(shared, number, first_record, first_batch, Holds::Batches);
@@ -278,10 +278,10 @@ pub(super) fn edit_of(segment: &Segment, what: What) -> Edit {
     }
 }
 
-/// Length of the next segment: a quarter of the log, within bounds.
-fn segment_len(shared: &Shared) -> u64 {
-    let most = shared.options.segment_len;
-    (shared.log_len.load(Ordering::Relaxed) / 4).clamp(SEGMENT_LEN_FIRST.min(most), most)
+/// Length of the next segment of a log of `log_len` bytes: a quarter of it, within bounds.
+pub(super) fn segment_len(log_len: u64, options: &Options) -> u64 {
+    let most = options.segment_len;
+    (log_len / 4).clamp(SEGMENT_LEN_FIRST.min(most), most)
 }
 
 /// Creates a segment file with its header; file and name are durable after. Takes the prepared spare if there is one.

@@ -7,6 +7,10 @@
     reason = "a test that meets the unexpected stops"
 )]
 
+mod dump;
+mod fuzz_seeds;
+mod golden;
+mod golden_store;
 #[allow(
     dead_code,
     reason = "a simulator offers more than any one state of the tests uses"
