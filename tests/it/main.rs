@@ -7,6 +7,12 @@
     reason = "a test that meets the unexpected stops"
 )]
 
+#[cfg(feature = "cli")]
+mod cli;
+#[cfg(feature = "cli")]
+mod command;
+#[cfg(feature = "cli")]
+mod corpora;
 mod fuzz_seeds;
 mod golden;
 #[allow(
