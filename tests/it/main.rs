@@ -13,8 +13,10 @@ mod cli;
 mod command;
 #[cfg(feature = "cli")]
 mod corpora;
+mod dump;
 mod fuzz_seeds;
 mod golden;
+mod golden_store;
 #[allow(
     dead_code,
     reason = "a simulator offers more than any one state of the tests uses"
