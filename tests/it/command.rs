@@ -320,10 +320,11 @@ fn export_to_mbox() {
     let args = ["--json", "--account", "anna", "--format", "mbox", &all];
     let mut json = run(case.args("export", &args)).well().json();
     json["seconds"].take();
+    assert_eq!(json["recovery"].take()["whole"], true);
     let bytes: usize = bodies().iter().map(Vec::len).sum();
     let expected = json!({
         "account": "anna", "mailboxes": 3, "messages": 6, "bytes": 2 * bytes, "missing": [], "newline_added": 0,
-        "looks_like_other": 0, "flags_lost": 0, "seconds": null,
+        "looks_like_other": 0, "flags_lost": 0, "recovery": null, "seconds": null,
     });
     assert_eq!(json, expected);
     let found = files(Path::new(&all));
@@ -683,24 +684,76 @@ fn a_newer_store_is_left_alone() {
     assert!(fs::read(&path).unwrap() == bytes);
 }
 
-/// Flips one bit of the last place in the log where `needle` lies.
-fn damage(case: &Case, needle: &[u8]) {
-    let mut places: Vec<(PathBuf, usize)> = Vec::new();
-    for entry in fs::read_dir(case.dir.path().join("store/log")).unwrap() {
-        let path = entry.unwrap().path();
-        let bytes = fs::read(&path).unwrap();
-        let found = bytes.windows(needle.len()).enumerate();
-        places.extend(
-            found
-                .filter(|(_, part)| *part == needle)
-                .map(|(at, _)| (path.clone(), at)),
-        );
-    }
-    places.sort();
-    let (path, at) = places.pop().expect("the bytes lie in the log");
-    let mut bytes = fs::read(&path).unwrap();
+/// Flips one bit of the log, at the place that is chosen in a segment; the last segment that has one counts.
+fn damage(case: &Case, choose: impl Fn(&[u8]) -> Option<usize>) {
+    let log = case.dir.path().join("store/log");
+    let mut segments: Vec<PathBuf> = fs::read_dir(log)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .collect();
+    segments.sort();
+    let places = segments.iter().filter_map(|path| {
+        let bytes = fs::read(path).unwrap();
+        choose(&bytes).map(|at| (path, bytes, at))
+    });
+    let (path, mut bytes, at) = places.last().expect("a place in the log");
     bytes[at] ^= 1;
-    fs::write(&path, &bytes).unwrap();
+    fs::write(path, &bytes).unwrap();
+}
+
+/// Where `needle` lies last.
+fn last_place(bytes: &[u8], needle: &[u8]) -> Option<usize> {
+    bytes.windows(needle.len()).rposition(|part| part == needle)
+}
+
+#[test]
+fn a_lost_record_is_missing_by_name() {
+    let case = Case::empty();
+    for number in 1..=3 {
+        let body = format!(
+            "Subject: {number}\n\nbody {number}\n{}",
+            "line\n".repeat(1000)
+        );
+        let path = case.write("a.eml", body);
+        run(case.args("import", &["--account", "anna", &path])).well();
+    }
+    // The record of the second message, behind the head of its batch (96 bytes) and a checksum for each of its 11
+    // sectors. It is gone; its body says whose it was.
+    damage(&case, |bytes| {
+        let body = last_place(bytes, b"body 2\n")?;
+        Some(last_place(&bytes[..body], b"MKBATCH1")? + 96 + 11 * 4 + 40)
+    });
+    let out = case.path("out");
+    let args = ["--account", "anna", "--format", "mbox", &out];
+    let text = run(case.args("export", &args)).ended(1);
+    let lines: Vec<_> = text.text().lines().collect();
+    assert_eq!(lines[0], "missing: mailbox INBOX uid 2: its record is lost");
+    assert!(lines[1].ends_with("missing 1"), "{}", lines[1]);
+    assert!(
+        lines[2].starts_with("note: 1 records of the store are lost"),
+        "{}",
+        lines[2]
+    );
+    assert!(text.err.starts_with("warning: "), "{}", text.err);
+
+    let verified = run(case.args("verify", &["--json"])).ended(1).json();
+    assert_eq!(verified["recovery"]["lost"][0]["uid"], 2);
+    assert_eq!(verified["recovery"]["holes"].as_array().unwrap().len(), 1);
+    let one = run(case.args("verify", &["--account", "anna"])).ended(1);
+    assert!(one.text().starts_with("not whole: "), "{}", one.text());
+    for (verb, more) in [("stat", &[][..]), ("list", &[])] {
+        run(case.args(verb, more)).ended(1);
+    }
+    // What is there can be had, and written to.
+    run(case.args("show", &["--account", "anna", "--uid", "3"])).ended(0);
+    let path = case.path("a.eml");
+    let ran = run(case.args("import", &["--account", "anna", &path])).ended(0);
+    assert!(
+        ran.err.starts_with("recovered: closed cleanly; "),
+        "{}",
+        ran.err
+    );
+    assert!(ran.err.contains("\nlost: account "), "{}", ran.err);
 }
 
 #[test]
@@ -708,7 +761,7 @@ fn damage_is_found_and_stops_nothing() {
     let case = Case::empty();
     run(case.import(&[])).well();
     // The body of the third message; what its record says stays readable.
-    damage(&case, b"two\n");
+    damage(&case, |bytes| last_place(bytes, b"two\n"));
     let verified = run(case.args("verify", &["--json"])).ended(1).json();
     assert_eq!(verified["whole"], false);
     assert_eq!(verified["bad_messages"].as_array().unwrap().len(), 1);
