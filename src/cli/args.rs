@@ -13,7 +13,7 @@ use crate::source;
 /// Exit codes: 0 all is well; 1 damage was found or something was left out; 2 it could not be done. Results are on
 /// standard output; warnings, errors and progress on standard error. docs/COMMAND.md describes every JSON field.
 #[derive(Debug, Parser)]
-#[command(name = "mailkeep", version, max_term_width = 100)]
+#[command(name = "mailkeep", version)]
 pub(crate) struct Args {
     /// Answer in JSON: one object, or one a line for lists
     #[arg(long, global = true)]
@@ -24,20 +24,14 @@ pub(crate) struct Args {
     pub(crate) command: Command,
 }
 
-/// The subcommands.
+/// The subcommands. Each says in its arguments what it does: words here would replace those in the help.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Bring mail in from mbox files, Maildirs and message files
     Import(Import),
-    /// Write mail to an mbox, a Maildir or message files, byte for byte
     Export(Export),
-    /// List accounts, the mailboxes of one, or the messages of one mailbox
     List(List),
-    /// Write one message to standard output, byte for byte
     Show(Show),
-    /// Read and check everything, change nothing
     Verify(Verify),
-    /// Sizes, counts and health
     Stat(Stat),
 }
 

@@ -36,7 +36,8 @@ pub(crate) fn run(args: &Export, out: &mut Output) -> Result<Verdict, CliError> 
     run.progress.finish();
     let whole = run.missing.is_empty() && store::verdict(&store) == Verdict::Good;
     run.counts.mailboxes = mailboxes.len() as u64;
-    run.counts.report(&run.missing, args, start, run.out)?;
+    run.counts
+        .report(&store, &run.missing, args, start, run.out)?;
     Ok(Verdict::of(whole))
 }
 
@@ -246,6 +247,7 @@ impl Run<'_> {
 impl Counts {
     fn report(
         &self,
+        store: &Store,
         missing: &[Missing],
         args: &Export,
         start: Instant,
@@ -263,6 +265,7 @@ impl Counts {
                 "newline_added": self.newline_added,
                 "looks_like_other": self.looks_like_other,
                 "flags_lost": self.flags_lost,
+                "recovery": store::recovery(store.recovery()),
                 "seconds": seconds,
             }));
         }
@@ -273,7 +276,14 @@ impl Counts {
             self.bytes,
             missing.len()
         ))?;
+        let lost = &store.recovery().holes;
         for (count, note) in [
+            (
+                lost.iter()
+                    .map(|hole| hole.last_lost.saturating_sub(hole.first_lost) + 1)
+                    .sum(),
+                "records of the store are lost; what they said may be missing and is not always known",
+            ),
             (
                 self.newline_added,
                 "messages have no newline at their end; other programs see one there",

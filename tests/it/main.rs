@@ -8,6 +8,10 @@
 )]
 
 mod crash;
+#[cfg(feature = "cli")]
+mod cli;
+mod command;
+mod corpora;
 mod dump;
 mod fuzz_seeds;
 mod golden;
