@@ -7,11 +7,13 @@
     reason = "a test that meets the unexpected stops"
 )]
 
-mod crash;
 #[cfg(feature = "cli")]
 mod cli;
+#[cfg(feature = "cli")]
 mod command;
+#[cfg(feature = "cli")]
 mod corpora;
+mod crash;
 mod dump;
 mod fuzz_seeds;
 mod golden;
