@@ -290,7 +290,7 @@ impl Shared {
             next_record,
             ..edit_of(segment, What::Sealed)
         };
-        self.ledger.lock().append(&[edit])?;
+        self.ledger.lock().append(&[edit], |_| {})?;
         self.log_len
             .fetch_add(bytes.len() as u64, Ordering::Relaxed);
         Ok(Some(trailer))

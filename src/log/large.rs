@@ -40,7 +40,7 @@ impl Shared {
         })?;
         self.ledger
             .lock()
-            .append(&[edit_of(&segment, What::Body)])?;
+            .append(&[edit_of(&segment, What::Body)], |_| {})?;
         self.log_len
             .fetch_add(body.bytes.len() as u64, Ordering::Relaxed);
         Ok(number)

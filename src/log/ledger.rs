@@ -105,8 +105,12 @@ impl Ledger {
         ))
     }
 
-    /// Adds edits to SEGMENTS and counts them in MANIFEST; both are durable after.
-    pub(super) fn append(&mut self, edits: &[Edit]) -> Result<()> {
+    /// Adds edits to SEGMENTS and counts them in MANIFEST, with what `also` changes there; both are durable after.
+    pub(super) fn append(
+        &mut self,
+        edits: &[Edit],
+        also: impl FnOnce(&mut Manifest),
+    ) -> Result<()> {
         let path = join_path(&self.volume, SEGMENTS);
         let first = self.manifest.edits;
         let mut bytes = Vec::new();
@@ -127,6 +131,7 @@ impl Ledger {
         self.update(|manifest| {
             manifest.edits += count;
             manifest.edits_chain = chain;
+            also(manifest);
         })
     }
 

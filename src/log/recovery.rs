@@ -178,13 +178,15 @@ impl Log {
             .max(ledger.manifest.next_record);
         if !options.read_only {
             opening.make_durable(active.as_ref())?;
-            let nonce = options.host.unique();
+            let (nonce, epoch) = (options.host.unique(), tail.epoch());
             ledger.update(|manifest| {
-                manifest.epoch += 1;
+                manifest.epoch = manifest.epoch.max(epoch) + 1;
                 manifest.nonce = nonce;
                 manifest.clean = false;
             })?;
-            list::drop_orphans(&*storage, &mut ledger, &listed.large, &opening.large)?;
+            if opening.is_sure() {
+                list::drop_orphans(&*storage, &mut ledger, &listed.large, &opening.large)?;
+            }
         }
         let parts = Parts {
             storage: Arc::clone(&storage),
@@ -255,7 +257,7 @@ impl<'a> Opening<'a> {
                 ledger.manifest.epoch,
                 tail.epoch()
             );
-            return Err(Error::Incomplete { path: volume, what });
+            self.report.missing.push(what);
         }
         for listed in segments {
             let len = listed
@@ -284,11 +286,9 @@ impl<'a> Opening<'a> {
     /// D also from the heads of all batches: each says what was durable when it was written.
     fn find_durable(&mut self, segments: &[Listed]) {
         let mut later = segments.iter().rev();
-        // A segment is begun only when all before it is durable: only the last one can have an uncertain end.
+        // A segment is begun only when all before it is durable: only the last one can have an uncertain end. Its
+        // header's first batch says nothing of D: numbers before it may have been burned by batches that failed.
         let Some(last) = later.next() else { return };
-        self.durable = self
-            .durable
-            .max(last.segment.header.first_batch.saturating_sub(1));
         let survey = last.scanner().survey();
         let said = survey.batches.iter().map(|found| found.head.durable).max();
         self.durable = self.durable.max(said.unwrap_or(0));
@@ -304,16 +304,16 @@ impl<'a> Opening<'a> {
         let mut active = None;
         for (at, listed) in segments.iter().enumerate() {
             self.report.segments += 1;
-            let next = segments.get(at + 1);
+            let later = segments.get(at + 1..).unwrap_or_default();
             let mut scanner = listed.scanner();
             let mut survey = scanner.survey();
-            let inside = next.is_some() || listed.is_finished();
+            let inside = !later.is_empty() || listed.is_finished();
             let rest = self.judge(&mut scanner, &mut survey, inside);
             self.ends.push(survey.end);
             listed.segment.set_end(survey.end);
             let mut places = Vec::new();
             self.read_segment(listed, &mut scanner, &survey, &mut places)?;
-            self.check_chain(listed, &survey, next, tail, rest);
+            self.check_chain(listed, &survey, later, tail, rest);
             listed.segment.set_places(places);
             self.report.unreadable += scanner.unreadable.len() as u64;
             if listed.is_sealed() {
@@ -427,10 +427,7 @@ impl<'a> Opening<'a> {
         let first = listed.segment.first_record();
         let numbers =
             found.head.first_record..found.head.first_record + u64::from(found.head.count);
-        if self.last_crc != found.head.previous
-            && numbers.start > self.next_record
-            && self.last_batch != 0
-        {
+        if self.last_crc != found.head.previous && numbers.start > self.next_record {
             self.lose(
                 listed.segment.path(),
                 found.offset..found.offset,
@@ -590,18 +587,24 @@ impl<'a> Opening<'a> {
         &mut self,
         listed: &Listed,
         survey: &Survey,
-        next: Option<&Listed>,
+        later: &[Listed],
         tail: &tail::Mark,
         rest: Verdict,
     ) {
         let place = survey.end..survey.end;
-        let expected = match next {
+        let expected = match later.first() {
             Some(next) => next.segment.first_record(),
             None if rest == Verdict::Hole => tail.next_record().max(self.next_record + 1),
             None => return,
         };
-        let known_last = next.is_none_or(|next| next.first_previous() != Some(self.last_crc));
-        if known_last && expected > self.next_record {
+        // A segment may be empty: made before a crash, or given up at its first batch.
+        let previous = later.iter().find_map(Listed::first_previous);
+        let missing = match (previous, listed.known_next()) {
+            (Some(previous), _) => previous != self.last_crc,
+            (None, Some(next)) if !later.is_empty() => next > self.next_record,
+            (None, _) => later.is_empty() || self.last_batch < self.durable,
+        };
+        if missing && expected > self.next_record {
             self.lose(
                 listed.segment.path(),
                 place,
@@ -648,8 +651,20 @@ impl<'a> Opening<'a> {
         })
     }
 
+    /// Whether every record there ever was has been read. Else a large body that no record names may be all that is
+    /// left of an acknowledged message.
+    fn is_sure(&self) -> bool {
+        self.fenced.is_empty() && self.report.is_whole()
+    }
+
     /// Cuts a torn tail (into quarantine first), then syncs what was recovered: once shown, it must not vanish.
     fn make_durable(&mut self, active: Option<&Active>) -> Result<()> {
+        // The names too: what created the store may have been killed before it synced them.
+        for folder in ["", "log"] {
+            let synced = self.storage.sync_dir(folder);
+            synced
+                .map_err(|source| Error::io("sync the folder", self.storage.describe(), source))?;
+        }
         let Some(active) = active else { return Ok(()) };
         if let Some(cut) = &mut self.report.cut {
             cut.quarantine = Some(tail::quarantine(self.storage, active, cut.len)?);
@@ -697,9 +712,11 @@ impl<'a> Opening<'a> {
             epoch: manifest.epoch,
             nonce: manifest.nonce,
             last_crc: self.last_crc,
-            // All that was read was synced.
-            durable: next_batch - 1,
-            written: next_batch - 1,
+            // What was read was synced. Not `next_batch - 1`: a power cut may have taken batches that were only
+            // written and that TAIL still counts; D must never take them for acknowledged.
+            durable: self.last_batch.max(self.durable),
+            written: self.last_batch.max(self.durable),
+            doubtful: None,
             next_segment,
             next_record: self.next_record,
             active,
@@ -923,16 +940,18 @@ impl Shared {
         if self.read_only.load(std::sync::atomic::Ordering::Relaxed) {
             return Ok(());
         }
-        let flushed = self.flush();
         {
             let mut queue = self.queue.lock();
             if queue.is_closed() {
-                return flushed;
+                return Ok(());
             }
+            // First, so that no batch can join that nobody writes before the lock is given up.
             queue.close();
         }
-        flushed?;
+        let flushed = self.flush();
+        // Waits for a batch that somebody else is writing.
         let mut writer = self.writer.lock();
+        flushed?;
         writer.sync(self)?;
         if let Some(error) = self.queue.lock().stopped() {
             return Err(error);
@@ -946,7 +965,7 @@ impl Shared {
         drop(writer);
         self.ledger.lock().update(|manifest| {
             manifest.clean = true;
-            manifest.durable_batch = durable;
+            manifest.durable_batch = manifest.durable_batch.max(durable);
             manifest.next_record = manifest.next_record.max(next_record);
         })
     }

@@ -38,6 +38,8 @@ pub(super) struct Writer {
     pub(super) next_segment: u64,
     pub(super) next_record: u64,
     pub(super) active: Option<Active>,
+    /// Why batches that were acknowledged as written can no longer be made durable: their segment failed.
+    pub(super) doubtful: Option<Error>,
     /// Segments that ended without a footer, not yet said in SEGMENTS.
     pub(super) ended: Vec<Edit>,
     pub(super) tail: Option<Arc<dyn File>>,
@@ -66,24 +68,37 @@ impl Active {
 impl Writer {
     /// Writes a group as the next batch, as durable as it asks. On an error nothing of it will ever be seen.
     pub(super) fn commit(&mut self, shared: &Shared, group: &mut Group) -> Result<()> {
-        self.make_room(shared, group.payload_len(), group.first_record, group.batch)?;
-        let first = match self.write(shared, group) {
+        let first = match self.try_commit(shared, group) {
             Ok(()) => return Ok(()),
-            Err(error) => error,
+            // Nothing of it was written: what is there stays in use, and there may be room again later.
+            Err((error, false)) if error.is_retryable() => return Err(error),
+            Err((error, _)) => error,
         };
-        self.abandon();
-        let retried =
-            self.begin_segment(shared, group.payload_len(), group.first_record, group.batch);
-        retried
-            .and_then(|()| self.write(shared, group))
-            .map_err(|second| {
-                self.abandon();
-                if second.is_retryable() { second } else { first }
-            })
+        let second = match self.try_commit(shared, group) {
+            Ok(()) => return Ok(()),
+            Err((error, _)) => error,
+        };
+        Err(if second.is_retryable() { second } else { first })
     }
 
-    /// Makes everything written durable.
+    /// One try; an error comes with whether the batch may be on the disk in part.
+    fn try_commit(&mut self, shared: &Shared, group: &mut Group) -> Result<(), (Error, bool)> {
+        self.make_room(shared, group.payload_len(), group.first_record, group.batch)
+            .map_err(|error| (error, false))?;
+        self.write(shared, group).map_err(|error| {
+            self.abandon(&error);
+            (error, true)
+        })
+    }
+
+    /// Makes everything written durable. Once a sync has failed over batches that were acknowledged as written, this
+    /// never succeeds again: the sync of another file says nothing about them.
     pub(super) fn sync(&mut self, shared: &Shared) -> Result<()> {
+        self.sync_active(shared)?;
+        self.doubtful.clone().map_or(Ok(()), Err)
+    }
+
+    fn sync_active(&mut self, shared: &Shared) -> Result<()> {
         let Some(active) = self.active.as_mut().filter(|active| active.unsynced) else {
             return Ok(());
         };
@@ -96,15 +111,18 @@ impl Writer {
             }
             Err(source) => {
                 let error = active.segment.io("sync")(source);
-                self.abandon();
+                self.abandon(&error);
                 Err(error)
             }
         }
     }
 
     /// The active segment takes no more: it failed.
-    fn abandon(&mut self) {
+    fn abandon(&mut self, why: &Error) {
         if let Some(active) = self.active.take() {
+            if active.unsynced && self.doubtful.is_none() {
+                self.doubtful = Some(why.clone());
+            }
             self.ended.push(Edit {
                 what: What::Ended,
                 end: active.end,
@@ -129,7 +147,8 @@ impl Writer {
                 return Ok(());
             }
             // Batches of another segment say that all before them are durable: make it so.
-            self.sync(shared)?;
+            // Where that fails the segment is given up, which the next one's listing says.
+            let _ = self.sync_active(shared);
         }
         self.begin_segment(shared, payload_len, first_record, first_batch)
     }
@@ -158,7 +177,12 @@ impl Writer {
         let segment = Arc::new(Segment::new(header, shared.path(&name), file));
         let mut edits = self.ended.clone();
         edits.push(edit_of(&segment, What::Created));
-        shared.ledger.lock().append(&edits)?;
+        let (durable, next_record) = (self.durable, self.next_record);
+        // With the marks: while the new segment is empty, nothing else says how far the one before it reached.
+        shared.ledger.lock().append(&edits, |manifest| {
+            manifest.durable_batch = manifest.durable_batch.max(durable);
+            manifest.next_record = manifest.next_record.max(next_record);
+        })?;
         self.ended.clear();
         shared.publish(Arc::clone(&segment));
         let full = self.active.replace(Active {

@@ -7,16 +7,17 @@
     reason = "a test that meets the unexpected stops"
 )]
 
+mod crash;
 #[cfg(feature = "cli")]
 mod cli;
-#[cfg(feature = "cli")]
 mod command;
-#[cfg(feature = "cli")]
 mod corpora;
 mod dump;
 mod fuzz_seeds;
 mod golden;
 mod golden_store;
+mod io_errors;
+mod kit;
 #[allow(
     dead_code,
     reason = "a simulator offers more than any one state of the tests uses"

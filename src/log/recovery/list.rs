@@ -63,7 +63,8 @@ impl Listed {
     pub(super) fn needed_len(&self, tail: &Mark) -> u64 {
         match self.edit.what {
             What::Sealed => self.edit.end + PAGE as u64,
-            What::Ended => self.edit.end,
+            // Its last batches may never have been durable: the batch that comes next tells whether any are missing.
+            What::Ended => PAGE as u64,
             _ => tail.end_in(self.edit.segment).max(PAGE as u64),
         }
     }
@@ -75,6 +76,11 @@ impl Listed {
             .batches
             .first()
             .map(|found| found.head.previous)
+    }
+
+    /// The number after its last record, where its end is known.
+    pub(super) fn known_next(&self) -> Option<u64> {
+        self.is_finished().then_some(self.edit.next_record)
     }
 
     /// Finds records through the footer from now on, if it is sound.
@@ -154,6 +160,9 @@ impl List {
             let Some(number) = number else {
                 if name != SPARE {
                     self.unlisted.push(name);
+                } else if how == Open::Write {
+                    // Of an earlier run; nothing counts on it, and the next one may want another length.
+                    let _ = storage.remove(SPARE);
                 }
                 continue;
             };
@@ -301,7 +310,7 @@ pub(super) fn drop_orphans(
             next_record: 0,
             salt: 0,
         };
-        ledger.append(&[edit])?;
+        ledger.append(&[edit], |_| {})?;
         match storage.remove(&name) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
                 return Err(Error::io(

@@ -1,0 +1,191 @@
+//! Power cuts and kills at every point of a workload, and again at every point of the recovery from them.
+//!
+//! The log is one line of batches, so what is found after a crash must be exactly what was shown after one of the
+//! steps: none older than the last that was acknowledged as durable, none newer than the one under way. That one
+//! comparison holds all of it: acknowledged mail is there and equal, the rest is whole or absent, no number goes down.
+//!
+//! `MAILKEEP_STATES` bounds the states of each test; `MAILKEEP_AT` replays one crash point, `MAILKEEP_SEED` another
+//! choice of the samples.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use mailkeep::{Durability, Options};
+
+use crate::kit::{assert_whole, deliver, env, open, options, state, steps};
+use crate::sim::Sim;
+
+/// What the store showed once `op` changes of the disk had been made.
+struct Shown {
+    op: usize,
+    durable: bool,
+    state: String,
+}
+
+/// Runs the workload, closing and opening again after each of `reopen`.
+fn workload(prepare: bool, reopen: &[usize]) -> (Sim, Vec<Shown>) {
+    let sim = Sim::new();
+    let of = |run: usize| options(run as u64).prepare(prepare);
+    let mut shown = vec![Shown {
+        op: 0,
+        durable: true,
+        state: String::new(),
+    }];
+    let mut store = open(&sim, of(0)).unwrap();
+    for (at, step) in steps().iter().enumerate() {
+        (step.run)(&store, step.durability).unwrap();
+        shown.push(Shown {
+            op: sim.ops_len(),
+            durable: step.durability == Durability::Durable,
+            state: state(&store),
+        });
+        if reopen.contains(&at) {
+            store.close().unwrap();
+            store = open(&sim, of(at + 1)).unwrap();
+            // Recovered is durable.
+            let last = shown.last_mut().unwrap();
+            (last.op, last.durable) = (sim.ops_len(), true);
+        }
+    }
+    drop(store);
+    (sim, shown)
+}
+
+/// Which of the shown states this is; it must be between the last one acknowledged and the one under way.
+fn which(shown: &[Shown], op: usize, written_counts: bool, found: &str) -> usize {
+    let under_way = shown.partition_point(|shown| shown.op <= op);
+    let counts = |shown: &Shown| shown.durable || written_counts;
+    let least = shown[..under_way].iter().rposition(counts).unwrap();
+    let allowed = &shown[least..shown.len().min(under_way + 1)];
+    let at = allowed.iter().rposition(|shown| shown.state == found);
+    least
+        + at.unwrap_or_else(|| {
+            let expected = &shown[least].state;
+            panic!("a state that was never shown:\n{found}\nat least this was:\n{expected}")
+        })
+}
+
+/// Opens what a crash left, holds it against what was shown, delivers once more, and looks at every byte.
+fn recovers(disk: &Sim, options: &Options, shown: &[Shown], op: usize, killed: bool) -> usize {
+    let store = open(disk, options.clone()).unwrap();
+    assert!(store.recovery().is_whole(), "{}", store.recovery());
+    let at = which(shown, op, killed, &state(&store));
+    // Shown now: no later crash may take it back.
+    disk.note("shown");
+    let store = if op % 2 == 0 {
+        // Opening and closing alone must not make up damage for the next one.
+        store.close().unwrap();
+        let store = open(disk, options.clone()).unwrap();
+        assert!(store.recovery().is_whole(), "{}", store.recovery());
+        store
+    } else {
+        store
+    };
+    deliver(&store, 1 << 40, 3_000).unwrap();
+    disk.note("delivered");
+    assert_whole(&store);
+    let after = state(&store);
+    store.close().unwrap();
+    let store = open(disk, options.clone()).unwrap();
+    assert!(store.recovery().clean && store.recovery().is_whole());
+    assert_eq!(state(&store), after);
+    at
+}
+
+/// The power goes again at some points of a recovery.
+fn recovery_recovers(disk: &Sim, shown: &[Shown], op: usize, at: usize, every: usize, seed: u64) {
+    let count = |what: &str, until: usize| disk.notes_before(until).iter().any(|note| note == what);
+    for again in (seed as usize % every..disk.ops_len()).step_by(every) {
+        if count("delivered", again) {
+            break;
+        }
+        for left in disk.crash_point(again).states(2, 0, seed) {
+            let store = open(&left, options(200)).unwrap();
+            assert!(store.recovery().is_whole(), "{}", store.recovery());
+            let found = state(&store);
+            if count("shown", again) {
+                // The delivery may be there, and the account it may have made.
+                let kept = found.lines().next().unwrap_or_default().to_owned();
+                let before = &shown[at].state;
+                assert!(&found == before || before.is_empty() || kept.starts_with("anna"));
+            } else {
+                which(shown, op, false, &found);
+            }
+        }
+    }
+}
+
+fn replayable(op: usize, state: usize, run: impl FnOnce()) {
+    let result = catch_unwind(AssertUnwindSafe(run));
+    if let Err(reason) = result {
+        eprintln!(
+            "MAILKEEP_SEED={} MAILKEEP_AT={op}, state {state}",
+            env("MAILKEEP_SEED", 1)
+        );
+        std::panic::resume_unwind(reason);
+    }
+}
+
+/// All crash points of the workload, `budget` states in all.
+fn power_cuts(prepare: bool, reopen: &[usize], budget: u64) {
+    let start = std::time::Instant::now();
+    let (sim, shown) = workload(prepare, reopen);
+    let (seed, only) = (env("MAILKEEP_SEED", 1), env("MAILKEEP_AT", u64::MAX));
+    let points = sim.ops_len() + 1;
+    let each = (budget as usize / points).max(4);
+    let exhaustive = (each.ilog2() as usize).min(8);
+    let mut states = 0;
+    for op in (0..points).filter(|op| only == u64::MAX || only == *op as u64) {
+        let point = sim.crash_point(op);
+        let left = point.states(exhaustive, each.saturating_sub(4), seed + op as u64);
+        for (n, disk) in left.enumerate() {
+            states += 1;
+            replayable(op, n, || {
+                let at = recovers(&disk, &options(100), &shown, op, false);
+                if n == op % each.min(4) {
+                    recovery_recovers(&disk, &shown, op, at, 5, seed + op as u64);
+                }
+            });
+        }
+    }
+    let rate = f64::from(states) / start.elapsed().as_secs_f64();
+    println!("{points} crash points, {states} states, {rate:.0} states/s");
+}
+
+#[test]
+fn power_cuts_without_preparation() {
+    power_cuts(false, &[7, 16], env("MAILKEEP_STATES", 4000));
+}
+
+#[test]
+fn power_cuts_with_preparation() {
+    power_cuts(true, &[4, 21], env("MAILKEEP_STATES", 4000));
+}
+
+/// `kill -9`, then the store is opened, and then the power goes: what was shown is still there.
+#[test]
+fn once_shown_never_gone() {
+    let (sim, shown) = workload(true, &[3, 12]);
+    let step = (sim.ops_len() / (env("MAILKEEP_STATES", 300) as usize)).max(1);
+    for op in (0..=sim.ops_len()).step_by(step) {
+        replayable(op, 0, || {
+            let disk = sim.killed(op);
+            let store = open(&disk, options(300)).unwrap();
+            assert!(store.recovery().is_whole(), "{}", store.recovery());
+            let seen = state(&store);
+            which(&shown, op, true, &seen);
+            let seen = if op % 2 == 0 {
+                deliver(&store, 1 << 42, 100).unwrap();
+                state(&store)
+            } else {
+                seen
+            };
+            for left in disk.crash_point(disk.ops_len()).states(3, 4, op as u64) {
+                let store = open(&left, options(301)).unwrap();
+                assert!(store.recovery().is_whole(), "{}", store.recovery());
+                assert_eq!(state(&store), seen);
+                deliver(&store, 1 << 41, 100).unwrap();
+                assert_whole(&store);
+            }
+        });
+    }
+}
