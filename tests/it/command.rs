@@ -842,6 +842,40 @@ fn a_reader_that_goes_away_is_no_error() {
 }
 
 #[test]
+fn an_import_that_cannot_write_says_so_and_can_go_on() {
+    let case = Case::new();
+    let message = |number| {
+        let from = "From a@b Thu Jan  1 00:00:00 2004";
+        format!("{from}\nSubject: {number}\n\n{}\n", "line\n".repeat(2000))
+    };
+    let mbox: String = (0..800).map(message).collect();
+    let mbox = case.write("big.mbox", mbox);
+    let args = case.args(
+        "import",
+        &["--json", "--account", "anna", "--skip-existing", &mbox],
+    );
+    // Files may have 1 or 2 MiB (shells count in different blocks); the mail has 8.
+    let limited = std::process::Command::new("sh")
+        .args(["-c", "trap '' XFSZ; ulimit -f 2048; exec \"$0\" \"$@\""])
+        .arg(env!("CARGO_BIN_EXE_mailkeep"))
+        .args(&args)
+        .output()
+        .unwrap();
+    let said = String::from_utf8(limited.stderr).unwrap();
+    assert_eq!(limited.status.code(), Some(2), "{said}");
+    assert!(limited.stdout.is_empty(), "no success is reported");
+    assert!(said.contains("error: "), "{said}");
+    assert!(said.contains("File too large"), "{said}");
+
+    let before = case.messages("INBOX").len();
+    assert!((3..803).contains(&before), "{before}");
+    let again = run(&args).ended(0).json();
+    assert_eq!(again["messages"], 803 - before);
+    assert_eq!(case.messages("INBOX").len(), 803);
+    run(case.args("verify", &[])).well();
+}
+
+#[test]
 fn help_says_what_is_promised() {
     let help = run(["import", "--help"]).well();
     for said in ["--skip-existing", "Ctrl-C", "Date field", "--durability"] {
