@@ -9,6 +9,8 @@
 
 mod fuzz_seeds;
 mod golden;
+mod model;
+mod rules;
 #[allow(
     dead_code,
     reason = "a simulator offers more than any one state of the tests uses"
