@@ -20,6 +20,8 @@ mod golden;
 mod golden_store;
 mod io_errors;
 mod kit;
+mod model;
+mod rules;
 #[allow(
     dead_code,
     reason = "a simulator offers more than any one state of the tests uses"
