@@ -7,10 +7,12 @@
     reason = "a test that meets the unexpected stops"
 )]
 
+mod corruption;
 mod crash;
 mod fuzz_seeds;
 mod golden;
 mod io_errors;
+mod kill;
 mod kit;
 #[allow(
     dead_code,
