@@ -22,6 +22,8 @@ const MANIFEST_NEW: &str = "MANIFEST.new";
 #[derive(Debug)]
 pub(super) struct Ledger {
     pub(super) manifest: Manifest,
+    /// Whether one slot of MANIFEST is bad: it may have been the newer one, and the other counts too few edits.
+    pub(super) doubt: bool,
     volume: String,
     manifest_file: Arc<dyn File>,
     segments_file: Arc<dyn File>,
@@ -82,7 +84,7 @@ impl Ledger {
         let manifest_file = storage
             .open(MANIFEST, how)
             .map_err(|source| Error::io("open", &manifest_path, source))?;
-        let manifest = read_manifest(&*manifest_file, &manifest_path)?;
+        let (mut manifest, doubt) = read_manifest(&*manifest_file, &manifest_path)?;
         let segments_path = join_path(&volume, SEGMENTS);
         let segments_file = storage
             .open(SEGMENTS, how)
@@ -93,10 +95,14 @@ impl Ledger {
                 },
                 _ => Error::io("open", &segments_path, source),
             })?;
-        let edits = read_edits(&*segments_file, &manifest, &segments_path)?;
+        let mut edits = read_edits(&*segments_file, &manifest, &segments_path)?;
+        if doubt {
+            count_more(&*segments_file, &mut manifest, &mut edits);
+        }
         Ok((
             Self {
                 manifest,
+                doubt,
                 volume,
                 manifest_file,
                 segments_file,
@@ -162,8 +168,8 @@ fn replace(storage: &dyn Storage, name: &str, bytes: &[u8]) -> std::io::Result<(
     file.sync()
 }
 
-/// The newer of the two slots that are sound. A slot of a newer format is never passed over for an older one.
-fn read_manifest(file: &dyn File, path: &str) -> Result<Manifest> {
+/// The newer of the two slots that are sound, and whether the other is not. A slot of a newer format is never passed over for an older one.
+fn read_manifest(file: &dyn File, path: &str) -> Result<(Manifest, bool)> {
     let mut slots = Vec::new();
     for slot in 0..2 {
         let mut page = vec![0; PAGE];
@@ -181,7 +187,27 @@ fn read_manifest(file: &dyn File, path: &str) -> Result<Manifest> {
         .into_iter()
         .flatten()
         .max_by_key(|manifest| manifest.generation);
-    newest.ok_or_else(|| Error::fault(path, 0, first_fault.unwrap_or(Fault::Lost)))
+    let newest = newest.ok_or_else(|| Error::fault(path, 0, first_fault.unwrap_or(Fault::Lost)))?;
+    // The second slot of a store that was just created was never written.
+    let doubt = first_fault.is_some() && newest.generation > 0;
+    Ok((newest, doubt))
+}
+
+/// Counts the sound edits behind those that MANIFEST counts. They are durable: an edit is, before it is counted.
+fn count_more(file: &dyn File, manifest: &mut Manifest, edits: &mut Vec<Result<Edit, Fault>>) {
+    let mut bytes = vec![0; segments::EDIT_LEN];
+    loop {
+        let read = file.read_at(&mut bytes, segments::offset(manifest.edits));
+        if !read.is_ok_and(|len| len == bytes.len()) {
+            return;
+        }
+        let Ok(edit) = Edit::decode(manifest.store, manifest.edits, &bytes) else {
+            return;
+        };
+        manifest.edits_chain = segments::chain(manifest.edits_chain, &bytes);
+        manifest.edits += 1;
+        edits.push(Ok(edit));
+    }
 }
 
 /// The edits that MANIFEST counts. A single bad one is passed on as such: the segment's own header says most of it.

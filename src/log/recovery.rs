@@ -251,7 +251,7 @@ impl<'a> Opening<'a> {
         options: &Options,
     ) -> Result<()> {
         let volume = self.storage.describe();
-        if tail.epoch() > ledger.manifest.epoch {
+        if tail.epoch() > ledger.manifest.epoch && !ledger.doubt {
             let what = format!(
                 "MANIFEST is of epoch {}, TAIL of {}",
                 ledger.manifest.epoch,
@@ -972,3 +972,27 @@ impl Shared {
 }
 
 const _: () = assert!(PAGE == 4096);
+
+#[cfg(test)]
+mod tests {
+    use super::{Looks, Verdict, decide};
+
+    /// Each row of FORMAT.md section 13: inside, acknowledged, looks.
+    #[test]
+    fn the_table_decides_row_by_row() {
+        use Looks::{Altered, Empty, Torn};
+        use Verdict::{Cut, End, Hole};
+        for looks in [Empty, Torn, Altered] {
+            assert_eq!(decide(true, false, looks), Hole, "the log goes on behind");
+            assert_eq!(decide(true, true, looks), Hole, "the log goes on behind");
+            assert_eq!(decide(false, true, looks), Hole, "acknowledged and missing");
+        }
+        assert_eq!(decide(false, false, Empty), End);
+        assert_eq!(decide(false, false, Torn), Cut);
+        assert_eq!(
+            decide(false, false, Altered),
+            Hole,
+            "no power cut does that"
+        );
+    }
+}

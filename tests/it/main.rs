@@ -13,12 +13,14 @@ mod cli;
 mod command;
 #[cfg(feature = "cli")]
 mod corpora;
+mod corruption;
 mod crash;
 mod dump;
 mod fuzz_seeds;
 mod golden;
 mod golden_store;
 mod io_errors;
+mod kill;
 mod kit;
 mod model;
 mod rules;

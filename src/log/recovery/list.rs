@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::tail::Mark;
 use super::{Opening, RecoveryReport};
 use crate::error::{Error, Result};
-use crate::format::footer::Trailer;
+use crate::format::footer::{self, Trailer};
 use crate::format::segment::{Behind, Holds, SegmentHeader};
 use crate::format::segments::{Edit, What};
 use crate::format::{Fault, Features, PAGE, StoreId};
@@ -35,6 +35,10 @@ pub(super) struct List {
     pub(super) missing: Vec<String>,
     pub(super) unlisted: Vec<String>,
     pub(super) bad_edits: u64,
+    /// Whether the list may name fewer segments than there are.
+    unsure: bool,
+    /// Numbers of the files that are there.
+    present: HashSet<u64>,
 }
 
 impl Listed {
@@ -83,7 +87,8 @@ impl Listed {
         self.is_finished().then_some(self.edit.next_record)
     }
 
-    /// Finds records through the footer from now on, if it is sound.
+    /// Finds records through the footer from now on, if all of it is sound: one bad page of it would hide the records
+    /// of many sound batches, which were all just read.
     pub(super) fn load_footer(&self, report: &mut RecoveryReport) {
         let trailer = read_trailer(&*self.segment.file);
         let fits = |trailer: &Trailer| {
@@ -91,11 +96,30 @@ impl Listed {
                 && trailer.segment == self.segment.number()
                 && trailer.footer_at == self.edit.end
         };
-        match trailer.filter(fits) {
+        let sound = |trailer: &Trailer| is_sound(&self.segment, trailer);
+        match trailer.filter(fits).filter(sound) {
             Some(trailer) => self.segment.set_sealed(trailer),
             None => report.bad_footers.push(self.segment.path().to_owned()),
         }
     }
+}
+
+/// Whether every page of a footer is as it was written.
+fn is_sound(segment: &Segment, trailer: &Trailer) -> bool {
+    let file = &*segment.file;
+    // Before anything of the length that the trailer claims is allocated.
+    if file.len().ok() != Some(trailer.file_len()) {
+        return false;
+    }
+    let mut footer = vec![0; trailer.trailer_at()];
+    let read = file.read_at(&mut footer, trailer.footer_at).ok();
+    let (pages, table) = footer.split_at(trailer.checksums_at());
+    read == Some(footer.len())
+        && trailer.verify_checksums(table).is_ok()
+        && pages
+            .chunks(PAGE)
+            .enumerate()
+            .all(|(number, page)| footer::verify_page(segment.place, table, number, page).is_ok())
 }
 
 fn read_trailer(file: &dyn File) -> Option<Trailer> {
@@ -126,12 +150,19 @@ pub(super) fn segments(
             Err(_) => list.bad_edits += 1,
         }
     }
+    list.unsure = ledger.doubt || list.bad_edits > 0;
     list.look_around(storage, store, &mut latest, how)?;
     for edit in latest.into_values() {
         list.highest = list.highest.max(edit.segment);
         match edit.what {
             What::Dropped => {}
-            What::Body => list.large.push(edit.segment),
+            What::Body => {
+                list.large.push(edit.segment);
+                if !list.present.contains(&edit.segment) {
+                    let name = segment_name(edit.segment);
+                    list.missing.push(join_path(&storage.describe(), &name));
+                }
+            }
             What::Created | What::Ended | What::Sealed => list.open(storage, store, edit, how)?,
         }
     }
@@ -167,19 +198,23 @@ impl List {
                 continue;
             };
             self.highest = self.highest.max(number);
+            self.present.insert(number);
             if latest.contains_key(&number) {
                 continue;
             }
             match judge(storage, store, &name, number) {
-                Extra::Leftover if how == Open::Write => {
+                Extra::Holds(edit) if self.unsure => {
+                    latest.insert(number, edit);
+                }
+                Extra::Leftover
+                | Extra::Holds(Edit {
+                    what: What::Body, ..
+                }) if how == Open::Write => {
                     storage.remove(&name).map_err(|source| {
                         Error::io("remove", join_path(&folder, &entry.name), source)
                     })?;
                 }
-                Extra::Batches(edit) if self.bad_edits > 0 => {
-                    latest.insert(number, edit);
-                }
-                Extra::Leftover | Extra::Batches(_) | Extra::Other => self.unlisted.push(name),
+                Extra::Leftover | Extra::Holds(_) | Extra::Other => self.unlisted.push(name),
             }
         }
         Ok(())
@@ -208,8 +243,8 @@ impl List {
 enum Extra {
     /// Made, and never used.
     Leftover,
-    /// Holds batches of this store.
-    Batches(Edit),
+    /// Holds batches, or a large body, of this store.
+    Holds(Edit),
     /// Not ours.
     Other,
 }
@@ -222,27 +257,23 @@ fn judge(storage: &dyn Storage, store: StoreId, name: &str, number: u64) -> Extr
     if file.read_at(&mut page, 0).is_err() {
         return Extra::Other;
     }
+    let limit = file.len().unwrap_or(0);
     let header = match SegmentHeader::decode(&page) {
         Ok(header) => header,
-        Err(_) if page.iter().all(|byte| *byte == 0) => return Extra::Leftover,
+        Err(_) if is_zero(&*file, 0, limit) => return Extra::Leftover,
         Err(_) => return Extra::Other,
     };
     if header.store != store || header.segment != number {
         return Extra::Other;
     }
-    if header.holds == Holds::Body {
+    if is_zero(&*file, PAGE as u64, limit) {
         return Extra::Leftover;
     }
-    let limit = file.len().unwrap_or(0);
-    if Scanner::new(&*file, header.place(), limit)
-        .survey()
-        .batches
-        .is_empty()
-    {
-        return Extra::Leftover;
-    }
-    Extra::Batches(Edit {
-        what: What::Created,
+    Extra::Holds(Edit {
+        what: match header.holds {
+            Holds::Batches => What::Created,
+            Holds::Body => What::Body,
+        },
         segment: number,
         generation: header.generation,
         first_record: header.first_record,
@@ -251,6 +282,20 @@ fn judge(storage: &dyn Storage, store: StoreId, name: &str, number: u64) -> Extr
         next_record: 0,
         salt: header.salt,
     })
+}
+
+/// Whether nothing was written from `from` on. What cannot be read may have been.
+fn is_zero(file: &dyn File, from: u64, limit: u64) -> bool {
+    let mut piece = vec![0; 16 * PAGE];
+    let mut at = from;
+    while at < limit {
+        match file.read_at(&mut piece, at) {
+            Ok(0) => return true,
+            Ok(read) if piece.iter().take(read).all(|byte| *byte == 0) => at += read as u64,
+            _ => return false,
+        }
+    }
+    true
 }
 
 /// The segment's header. A damaged one costs nothing: the edit says the same.
