@@ -33,7 +33,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     }
 
     // Bytes are verified before they are handed out, and not copied.
-    let uid = view.rows(1..)[0].uid;
+    let uid = view.at(1).ok_or("an empty mailbox")?.uid;
     let message = view.message(uid)?;
     assert_eq!(&message.bytes()?[..], MAIL);
     println!("{}", String::from_utf8_lossy(&message.header()?));

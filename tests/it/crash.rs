@@ -71,7 +71,7 @@ fn recovers(disk: &Sim, options: &Options, shown: &[Shown], op: usize, killed: b
     let at = which(shown, op, killed, &state(&store));
     // Shown now: no later crash may take it back.
     disk.note("shown");
-    let store = if op % 2 == 0 {
+    let store = if op.is_multiple_of(2) {
         // Opening and closing alone must not make up damage for the next one.
         store.close().unwrap();
         let store = open(disk, options.clone()).unwrap();
