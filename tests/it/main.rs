@@ -7,6 +7,7 @@
     reason = "a test that meets the unexpected stops"
 )]
 
+mod bad_input;
 mod corruption;
 mod crash;
 mod fuzz_seeds;
