@@ -211,7 +211,8 @@ impl Account {
             .collect()
     }
 
-    /// Gives the account another name. Nothing else changes.
+    /// Gives the account another name. Nothing else changes, except that after a name that an account had before
+    /// mailboxes get a greater UIDVALIDITY where theirs is not above those given under that name.
     ///
     /// # Errors
     /// [`Error::AccountExists`], [`Error::InvalidAccountName`], [`Error::NoSuchAccount`] when it was deleted, or as
@@ -233,8 +234,7 @@ impl Account {
             let mark = inner.free_name(&names, name)?;
             let commit = inner.change_now(&self.cell, Durability::Durable, |draft| {
                 draft.exists()?;
-                draft.rename_account(name, mark);
-                Ok(())
+                draft.rename_account(name, mark)
             })?;
             names.set(name, self.cell.id);
             commit

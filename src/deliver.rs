@@ -294,8 +294,10 @@ impl Inner {
         };
         let mut results: Vec<Result<Delivered>> = (0..count).map(missing).collect();
         let mut planned = Vec::new();
+        let mut rests_on = 0;
         for (id, share) in shares {
             let state = share.cell.lock(&self.log);
+            rests_on = state.last_batch().max(rests_on);
             let mut draft = Draft::new(state.head().clone(), self.now_ms());
             plan(&mut draft, share, prepared, &mut results);
             if !draft.drafts.is_empty() {
@@ -303,7 +305,7 @@ impl Inner {
             }
         }
         if planned.is_empty() {
-            return Ok(self.log.commit(0, results));
+            return Ok(self.log.commit(rests_on, results));
         }
         let (batch, numbers) = self.log.join(durability, |group| {
             let mut numbers = Vec::with_capacity(planned.len());

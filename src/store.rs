@@ -304,7 +304,8 @@ impl Inner {
         let mut draft = Draft::new(state.head().clone(), self.now_ms());
         let value = plan(&mut draft)?;
         if draft.drafts.is_empty() {
-            return Ok(self.log.commit(0, value));
+            // Nothing to do, because of what is pending perhaps: then that is waited for.
+            return Ok(self.log.commit(state.last_batch(), value));
         }
         let (batch, numbers) = self.log.join(durability, |group| {
             draft.write(cell.id, state.head().last_record, group, &[])

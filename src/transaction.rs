@@ -140,6 +140,11 @@ impl Transaction {
         }
     }
 
+    /// The mailbox's id; 0, which no mailbox has, where it is another account's.
+    fn id_of(&self, mailbox: &Mailbox) -> u32 {
+        self.own(mailbox).unwrap_or(0)
+    }
+
     /// As [`Mailbox::flag`].
     pub fn flag(
         &mut self,
@@ -149,7 +154,7 @@ impl Transaction {
         unchanged_since: Option<ModSeq>,
     ) {
         self.steps.push(Step::Flag {
-            mailbox: mailbox.id,
+            mailbox: self.id_of(mailbox),
             uids,
             change,
             unchanged_since,
@@ -159,9 +164,9 @@ impl Transaction {
     /// As [`Mailbox::copy_to`].
     pub fn copy(&mut self, source: &Mailbox, uids: UidSet, destination: &Mailbox) {
         self.steps.push(Step::Transfer {
-            source: source.id,
+            source: self.id_of(source),
             uids,
-            destination: destination.id,
+            destination: self.id_of(destination),
             moved: false,
         });
     }
@@ -169,9 +174,9 @@ impl Transaction {
     /// As [`Mailbox::move_to`].
     pub fn r#move(&mut self, source: &Mailbox, uids: UidSet, destination: &Mailbox) {
         self.steps.push(Step::Transfer {
-            source: source.id,
+            source: self.id_of(source),
             uids,
-            destination: destination.id,
+            destination: self.id_of(destination),
             moved: true,
         });
     }
@@ -179,7 +184,7 @@ impl Transaction {
     /// As [`Mailbox::expunge`].
     pub fn expunge(&mut self, mailbox: &Mailbox, uids: UidSet) {
         self.steps.push(Step::Expunge {
-            mailbox: mailbox.id,
+            mailbox: self.id_of(mailbox),
             uids,
             only_deleted: true,
         });
@@ -188,7 +193,7 @@ impl Transaction {
     /// As [`Mailbox::destroy`].
     pub fn destroy(&mut self, mailbox: &Mailbox, uids: UidSet) {
         self.steps.push(Step::Expunge {
-            mailbox: mailbox.id,
+            mailbox: self.id_of(mailbox),
             uids,
             only_deleted: false,
         });
@@ -250,7 +255,7 @@ impl Transaction {
             outcomes.push(step.plan(&mut draft, &self.messages)?);
         }
         if draft.drafts.is_empty() {
-            return Ok(inner.log.commit(0, outcomes));
+            return Ok(inner.log.commit(state.last_batch(), outcomes));
         }
         let places = body_places(&draft, self.messages.len());
         let placed = self.messages.iter().zip(&places);

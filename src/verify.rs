@@ -2,6 +2,7 @@
 
 use std::ops::ControlFlow;
 
+use crate::account::Account;
 use crate::error::Result;
 use crate::format::Fault;
 use crate::log::Damage;
@@ -9,7 +10,7 @@ use crate::mail::{AccountId, Uid};
 use crate::message::Message;
 use crate::store::Store;
 
-/// What [`Store::verify`] found.
+/// What [`Store::verify`] or [`Account::verify`] found.
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub struct VerifyReport {
@@ -111,12 +112,7 @@ impl Store {
     fn message_bytes(&self) -> Result<u64> {
         let mut bytes = 0;
         for name in self.accounts(None, usize::MAX) {
-            bytes += self
-                .account(&name)?
-                .mailboxes()
-                .iter()
-                .map(|mailbox| mailbox.counters.bytes)
-                .sum::<u64>();
+            bytes += self.account(&name)?.message_bytes();
         }
         Ok(bytes)
     }
@@ -127,27 +123,74 @@ impl Store {
         tell: &mut dyn FnMut(u64) -> ControlFlow<()>,
     ) -> Result<ControlFlow<()>> {
         for name in self.accounts(None, usize::MAX) {
-            let account = self.account(&name)?;
-            for info in account.mailboxes() {
-                let view = account.mailbox(&info.name)?.view()?;
-                for row in view.iter() {
-                    report.messages += 1;
-                    report.message_bytes += u64::from(row.raw_len);
-                    if let Err(error) = view
-                        .message(row.uid)
-                        .and_then(|message: Message| message.check())
-                    {
-                        report.bad_messages.push(BadMessage {
-                            account: name.clone(),
-                            account_id: account.id(),
-                            mailbox: info.name.clone(),
-                            uid: row.uid,
-                            error,
-                        });
-                    }
-                    if tell(row.raw_len.into()).is_break() {
-                        return Ok(ControlFlow::Break(()));
-                    }
+            if self
+                .account(&name)?
+                .verify_messages(report, tell)?
+                .is_break()
+            {
+                return Ok(ControlFlow::Break(()));
+            }
+        }
+        Ok(ControlFlow::Continue(()))
+    }
+}
+
+impl Account {
+    /// Reads every message of the account and checks each with its digest. Changes nothing. Of the report, only what
+    /// is said of messages is filled in; what the opening found is in [`Store::recovery`].
+    ///
+    /// # Errors
+    /// None for damage, which is in the report.
+    ///
+    /// # Cost
+    /// Reads the bodies of all messages.
+    pub fn verify(
+        &self,
+        progress: &mut dyn FnMut(Progress) -> ControlFlow<()>,
+    ) -> Result<VerifyReport> {
+        let mut report = VerifyReport::default();
+        let mut at = Progress {
+            done_bytes: 0,
+            total_bytes: self.message_bytes(),
+        };
+        let mut tell = |more: u64| {
+            at.done_bytes += more;
+            progress(at)
+        };
+        report.stopped = self.verify_messages(&mut report, &mut tell)?.is_break();
+        Ok(report)
+    }
+
+    fn message_bytes(&self) -> u64 {
+        let mailboxes = self.mailboxes();
+        mailboxes.iter().map(|mailbox| mailbox.counters.bytes).sum()
+    }
+
+    fn verify_messages(
+        &self,
+        report: &mut VerifyReport,
+        tell: &mut dyn FnMut(u64) -> ControlFlow<()>,
+    ) -> Result<ControlFlow<()>> {
+        let name = self.name();
+        for info in self.mailboxes() {
+            let view = self.mailbox(&info.name)?.view()?;
+            for row in view.iter() {
+                report.messages += 1;
+                report.message_bytes += u64::from(row.raw_len);
+                let check = view
+                    .message(row.uid)
+                    .and_then(|message: Message| message.check());
+                if let Err(error) = check {
+                    report.bad_messages.push(BadMessage {
+                        account: name.clone(),
+                        account_id: self.id(),
+                        mailbox: info.name.clone(),
+                        uid: row.uid,
+                        error,
+                    });
+                }
+                if tell(row.raw_len.into()).is_break() {
+                    return Ok(ControlFlow::Break(()));
                 }
             }
         }

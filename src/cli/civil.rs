@@ -2,10 +2,6 @@
 //!
 //! After Howard Hinnant, "chrono-Compatible Low-Level Date Algorithms": eras of 400 years that
 //! begin on 1 March, so that the leap day comes last and no table of month lengths is needed.
-#![cfg_attr(
-    not(test),
-    allow(dead_code, reason = "the commands are built on top of it")
-)]
 
 /// Names of the months as From_ lines and RFC 5322 write them; January is at 0.
 pub(crate) const MONTHS: [&str; 12] = [
@@ -69,6 +65,24 @@ pub(crate) fn asctime(seconds: i64) -> String {
     )
 }
 
+/// The instant `seconds` in the zone `zone_minutes` east of UTC as RFC 3339 writes it: `1970-01-01T01:00:00+01:00`.
+/// `Z` stands for UTC. The year must lie in 0..=9999.
+pub(crate) fn rfc3339(seconds: i64, zone_minutes: i16) -> String {
+    let local = seconds.saturating_add(i64::from(zone_minutes) * 60);
+    let (year, month, day) = civil(local.div_euclid(DAY_SECONDS));
+    let second = local.rem_euclid(DAY_SECONDS);
+    let (hour, minute, second) = (second / 3600, second / 60 % 60, second % 60);
+    let zone = match zone_minutes {
+        0 => "Z".to_owned(),
+        zone => {
+            let sign = if zone < 0 { '-' } else { '+' };
+            let zone = zone.unsigned_abs();
+            format!("{sign}{:02}:{:02}", zone / 60, zone % 60)
+        }
+    };
+    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}{zone}")
+}
+
 /// Year, month 1..=12 and day 1..=31 of a day counted from 1970-01-01.
 fn civil(day_number: i64) -> (i64, i64, i64) {
     let shifted = day_number + 719_468;
@@ -95,6 +109,20 @@ fn name<'a>(names: &[&'a str], index: i64) -> &'a str {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn rfc3339_dates() {
+        for (seconds, zone, text) in [
+            (0, 0, "1970-01-01T00:00:00Z"),
+            (0, 60, "1970-01-01T01:00:00+01:00"),
+            (-1, -210, "1969-12-31T20:29:59-03:30"),
+            (951_827_696, 0, "2000-02-29T12:34:56Z"),
+            (FOUR_DIGITS_MAX, 0, "9999-12-31T23:59:59Z"),
+            (-62_135_596_800, 0, "0001-01-01T00:00:00Z"),
+        ] {
+            assert_eq!(rfc3339(seconds, zone), text);
+        }
+    }
 
     #[test]
     fn known_days() {

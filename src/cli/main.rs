@@ -1,30 +1,57 @@
 //! The `mailkeep` command.
 //!
-//! `source` reads mail from files, `sink` writes it to files; both know nothing of the store.
+//! `args` says what can be asked for; a module for each subcommand does it; `output` says how results, warnings and
+//! progress are shown. `source` reads mail from files, `sink` writes it to files; both know nothing of the store.
 
+mod args;
 mod civil;
+mod error;
+mod export;
+mod import;
+mod list;
+mod output;
+mod show;
+mod sink;
+mod source;
+mod stat;
+mod store;
 mod utf7;
+mod verify;
 
 #[cfg(test)]
 mod tests;
 
-#[cfg_attr(
-    not(test),
-    allow(
-        dead_code,
-        unused_imports,
-        reason = "the commands are built on top of it"
-    )
-)]
-mod sink;
-#[cfg_attr(
-    not(test),
-    allow(
-        dead_code,
-        unused_imports,
-        reason = "the commands are built on top of it"
-    )
-)]
-mod source;
+use std::process::ExitCode;
 
-fn main() {}
+use clap::Parser as _;
+
+use crate::args::{Args, Command};
+use crate::error::{CliError, Verdict};
+use crate::output::Output;
+
+fn main() -> ExitCode {
+    // Usage errors end here, with exit code 2.
+    let args = Args::parse();
+    match run(&args) {
+        Ok(verdict) => verdict.into(),
+        Err(error) if error.is_broken_pipe() => ExitCode::SUCCESS,
+        Err(error) => {
+            output::warn(&format!("error: {}", error::chain(&error)));
+            error.exit_code()
+        }
+    }
+}
+
+fn run(args: &Args) -> Result<Verdict, CliError> {
+    let mut out = Output::new(args.json);
+    let verdict = match &args.command {
+        Command::Import(args) => import::run(args, &mut out),
+        Command::Export(args) => export::run(args, &mut out),
+        Command::List(args) => list::run(args, &mut out),
+        Command::Show(args) => show::run(args, &mut out),
+        Command::Verify(args) => verify::run(args, &mut out),
+        Command::Stat(args) => stat::run(args, &mut out),
+    }?;
+    out.finish()?;
+    Ok(verdict)
+}

@@ -2,10 +2,6 @@
 //!
 //! Printable ASCII stands for itself, `&` is `&-`, all else is UTF-16 in base64 between `&` and
 //! `-`, with `,` in place of `/` and without padding.
-#![cfg_attr(
-    not(test),
-    allow(dead_code, reason = "the commands are built on top of it")
-)]
 
 /// The base64 alphabet of RFC 3501: `,` where RFC 4648 has `/`.
 const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+,";

@@ -105,8 +105,53 @@ impl BodyHeader {
     /// Reads the header at the start of `bytes`.
     ///
     /// # Errors
-    /// Any [`Fault`]; lengths are checked against `bytes` before anything is read or allocated by them.
+    /// As [`BodyCheck::new`].
     pub fn decode(place: Place, bytes: &[u8]) -> Result<Self, Fault> {
+        let checked = BodyCheck::new(place, bytes)?;
+        let mut take = Take::new(checked.whole);
+        take.slice(16)?;
+        let account = AccountId::from_bytes(take.array()?);
+        let (mailbox, uid) = (take.u32()?, take.u32()?);
+        let (stored_len, raw_len, key) = (take.u32()?, take.u32()?, take.u32()?);
+        take.slice(4)?;
+        let chunks = (0..checked.chunk_count())
+            .map(|_| take.u32())
+            .collect::<Result<_, _>>()?;
+        let owners = (0..checked.owners)
+            .map(|_| take.array().map(AccountId::from_bytes))
+            .collect::<Result<_, _>>()?;
+        Ok(Self {
+            number: checked.number,
+            account,
+            mailbox,
+            uid,
+            stored_len,
+            raw_len,
+            key,
+            codec: Codec::Plain,
+            owners,
+            chunks,
+        })
+    }
+}
+
+/// A body header that was found sound, where it lies: what reading a message needs of it, without a copy.
+#[derive(Clone, Copy, Debug)]
+pub struct BodyCheck<'a> {
+    /// Number of the record that brought the body.
+    pub number: u64,
+    /// Length of the bytes that follow the header.
+    pub stored_len: u32,
+    owners: usize,
+    whole: &'a [u8],
+}
+
+impl<'a> BodyCheck<'a> {
+    /// Checks the header at the start of `bytes`.
+    ///
+    /// # Errors
+    /// Any [`Fault`]; lengths are checked against `bytes` before anything is read by them.
+    pub fn new(place: Place, bytes: &'a [u8]) -> Result<Self, Fault> {
         let mut take = Take::new(bytes);
         let stored_crc = take.u32()?;
         let len = take.u32()?;
@@ -118,20 +163,9 @@ impl BodyHeader {
         let number = take.u64()?;
         let covered = whole.get(4..).unwrap_or_default();
         check(place.checksum(number, covered), stored_crc)?;
-        let account = AccountId::from_bytes(take.array()?);
-        let (mailbox, uid) = (take.u32()?, take.u32()?);
+        take.slice(24)?;
         let (stored_len, raw_len, key) = (take.u32()?, take.u32()?, take.u32()?);
-        let codec = match take.u8()? {
-            0 => Codec::Plain,
-            codec => {
-                return Err(Fault::Range {
-                    field: "codec",
-                    found: codec.into(),
-                    min: 0,
-                    max: 0,
-                });
-            }
-        };
+        within("codec", take.u8()?.into(), 0, 0)?;
         take.zeroes(1)?;
         within("body length", stored_len.into(), 0, LEN_MAX)?;
         if key == 0 && stored_len != raw_len {
@@ -151,25 +185,19 @@ impl BodyHeader {
                 expected: expected as u64,
             });
         }
-        let chunks = (0..(stored_len as usize).div_ceil(CHUNK))
-            .map(|_| take.u32())
-            .collect::<Result<_, _>>()?;
-        let owners = (0..owners)
-            .map(|_| take.array().map(AccountId::from_bytes))
-            .collect::<Result<_, _>>()?;
-        take.end()?;
-        Ok(Self {
+        let checked = Self {
             number,
-            account,
-            mailbox,
-            uid,
             stored_len,
-            raw_len,
-            key,
-            codec,
             owners,
-            chunks,
-        })
+            whole,
+        };
+        take.slice(4 * checked.chunk_count() + 16 * owners)?;
+        take.end()?;
+        Ok(checked)
+    }
+
+    fn chunk_count(&self) -> usize {
+        (self.stored_len as usize).div_ceil(CHUNK)
     }
 
     /// Checks the chunks of `stored` that overlap `range`; `stored` is the whole body.
@@ -185,13 +213,10 @@ impl BodyHeader {
         }
         let first = range.start / CHUNK;
         let count = range.end.div_ceil(CHUNK).saturating_sub(first);
-        let wanted = stored
-            .chunks(CHUNK)
-            .zip(&self.chunks)
-            .skip(first)
-            .take(count);
-        for (chunk, expected) in wanted {
-            check(checksum(0, chunk), *expected)?;
+        let mut table = Take::new(self.whole);
+        table.slice(FIXED + 4 * first.min(self.chunk_count()))?;
+        for chunk in stored.chunks(CHUNK).skip(first).take(count) {
+            check(checksum(0, chunk), table.u32()?)?;
         }
         Ok(())
     }

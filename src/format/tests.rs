@@ -7,7 +7,7 @@ mod values;
 use proptest::prelude::*;
 
 use super::batch::{self, BatchHead, Facts};
-use super::body::{self, BodyHeader, Codec};
+use super::body::{self, BodyCheck, BodyHeader, Codec};
 use super::change::{
     BodyAt, Change, CreateMailbox, Deliver, Fence, Flag, MailboxProperties, Transfer, Transferred,
 };
@@ -125,7 +125,8 @@ proptest! {
         prop_assert_eq!(&BodyHeader::decode(place(), &bytes).unwrap(), &header);
         let stored = vec![7; header.stored_len as usize];
         let range = usize::from(a.min(b)) * 4..usize::from(a.max(b)) * 4;
-        prop_assert_eq!(header.verify(&stored, range), Ok(()));
+        let check = BodyCheck::new(place(), &bytes).unwrap();
+        prop_assert_eq!(check.verify(&stored, range), Ok(()));
     }
 
     /// Goal: a batch of any size comes back, and its head fits its length.

@@ -115,6 +115,11 @@ impl State {
         self.pending.back().map_or(&self.durable, |(_, fold)| fold)
     }
 
+    /// The batch with which all pending changes are durable; 0 when none is pending.
+    pub(crate) fn last_batch(&self) -> u64 {
+        self.pending.back().map_or(0, |(batch, _)| *batch)
+    }
+
     /// The account will be `fold` once `batch` is durable.
     pub(crate) fn push(&mut self, batch: u64, fold: Fold) {
         match self.pending.back_mut() {
@@ -247,6 +252,8 @@ impl Replay for Loader {
                 self.names.free(&before, header.account, mark);
                 self.names.set(&fold.name, header.account);
             }
+            // Also where the name is taken: the record of the deletion before may be lost.
+            Change::CreateAccount { .. } => self.names.set(&fold.name, header.account),
             _ if fold.exists && self.names.get(&fold.name).is_none() => {
                 self.names.set(&fold.name, header.account)
             }

@@ -168,7 +168,9 @@ impl Draft {
             .map(drop)
     }
 
-    pub(crate) fn rename_account(&mut self, name: &str, uid_validity_mark: u32) {
+    /// Renames the account. `uid_validity_mark` is the highest UIDVALIDITY that earlier accounts of the name gave: its
+    /// mailboxes with no greater one get one, as a client may know the name with other messages (RFC 9051 2.3.1.1).
+    pub(crate) fn rename_account(&mut self, name: &str, uid_validity_mark: u32) -> Result<()> {
         self.push(
             0,
             Change::RenameAccount {
@@ -176,6 +178,37 @@ impl Draft {
                 uid_validity_mark,
             },
         );
+        let stale = |mailbox: &MailboxFold| mailbox.uid_validity.get() <= uid_validity_mark;
+        let all = self.fold().mailboxes.iter();
+        let stale: Vec<u32> = all
+            .filter(|(_, mailbox)| stale(mailbox))
+            .map(|(id, _)| *id)
+            .collect();
+        let mut above = 0;
+        for ids in stale.chunks(RECORD_ITEMS) {
+            let mut fresh = Vec::with_capacity(ids.len());
+            for id in ids {
+                above = self.uid_validity(above)?.get();
+                fresh.push((*id, above));
+            }
+            if let Some(first) = ids.first() {
+                self.keep_name(*first, fresh)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Gives new UIDVALIDITYs by a rename of one mailbox to the name that it has.
+    fn keep_name(&mut self, id: u32, uid_validity: Vec<(u32, u32)>) -> Result<()> {
+        let mailbox = self.mailbox(id)?;
+        let (parent, name) = (mailbox.parent, mailbox.name.to_string());
+        let change = Change::RenameMailbox {
+            parent,
+            name,
+            uid_validity,
+        };
+        self.push(id, change);
+        Ok(())
     }
 
     /// Whether the account is there at all.

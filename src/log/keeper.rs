@@ -14,7 +14,7 @@ use parking_lot::{Condvar, Mutex};
 use super::Shared;
 use super::scan::{Scanner, digest};
 use super::segment::Segment;
-use super::writer::edit_of;
+use super::writer::{Active, edit_of};
 use crate::error::{Error, Result};
 use crate::format::footer::{self, Sealing, Trailer};
 use crate::format::segments::What;
@@ -22,8 +22,16 @@ use crate::format::{PAGE, padded};
 use crate::io::{File, Open};
 use crate::mail::Digest;
 
-/// The prepared file that the next segment is made of.
+/// What the names of prepared files begin with.
 pub(super) const SPARE: &str = "log/spare";
+
+/// A file of zeroes, durable as such, of which the next segment is made. Its name is its own: whoever took it can
+/// rename it whatever the thread that makes spares does meanwhile.
+#[derive(Debug)]
+pub(super) struct Spare {
+    pub(super) name: String,
+    pub(super) file: Arc<dyn File>,
+}
 
 /// Commits larger than this on average are bulk: writing each byte twice would cost more than it gains.
 const PREPARE_BELOW: u64 = 64 << 10;
@@ -51,7 +59,9 @@ struct State {
     seal: Vec<(Arc<Segment>, u64)>,
     /// Length of the spare to make.
     spare_wanted: Option<u64>,
-    spare: Option<Arc<dyn File>>,
+    spare: Option<Spare>,
+    /// How many were made, to name the next.
+    spares: u64,
     stop: bool,
 }
 
@@ -76,12 +86,15 @@ impl Work {
         self.wake.notify_all();
     }
 
-    /// A batch was written. Asks for a spare when the segment is half full of small batches.
-    pub(super) fn written(&self, end: u64, capacity: u64, mean: u64) {
+    /// A batch was written. Asks for a spare of `spare_len` bytes when the segment is half full of small durable
+    /// batches: what is not synced gains nothing by it.
+    pub(super) fn written(&self, active: &Active, durable: bool, spare_len: u64) {
         self.commits.fetch_add(1, Ordering::Relaxed);
         let news = !self.tail_dirty.swap(true, Ordering::Relaxed);
-        let half =
-            self.prepare.load(Ordering::Relaxed) && end * 2 > capacity && mean < PREPARE_BELOW;
+        let half = durable
+            && self.prepare.load(Ordering::Relaxed)
+            && active.end * 2 > active.capacity
+            && active.mean_batch() < PREPARE_BELOW;
         if half {
             // Asked once a segment: `reset_spare` arms it again.
             self.prepare.store(false, Ordering::Relaxed);
@@ -90,13 +103,13 @@ impl Work {
             // Under the lock, or the thread could look, see nothing and go to sleep just after.
             let mut state = self.state.lock();
             if half {
-                state.spare_wanted = Some(capacity);
+                state.spare_wanted = Some(spare_len);
             }
             self.wake.notify_all();
         }
     }
 
-    pub(super) fn take_spare(&self) -> Option<Arc<dyn File>> {
+    pub(super) fn take_spare(&self) -> Option<Spare> {
         self.state.lock().spare.take()
     }
 
@@ -207,9 +220,7 @@ impl Shared {
             let seal = state.seal.pop();
             drop(state);
             if let Some(len) = spare {
-                // No spare is no error: the next segment grows instead.
-                let made = self.make_spare(len).ok();
-                self.work.state.lock().spare = made;
+                self.make_spare(len);
             }
             match seal {
                 Some((segment, end)) => self.seal_or_leave(&segment, end),
@@ -219,21 +230,38 @@ impl Shared {
         }
     }
 
-    /// A file of zeroes, durable as such: later syncs write data only.
-    fn make_spare(&self, len: u64) -> std::io::Result<Arc<dyn File>> {
-        let _ = self.storage.remove(SPARE);
-        let file = self.storage.open(SPARE, Open::Create)?;
-        fill_from(&*file, 0, len)
-            .and_then(|()| file.sync())
-            .inspect_err(|_| {
-                let _ = self.storage.remove(SPARE);
-            })?;
+    /// Makes a spare, unless one is ready. None is no error: the next segment grows instead.
+    fn make_spare(&self, len: u64) {
+        let name = {
+            let mut state = self.work.state.lock();
+            if state.spare.is_some() {
+                return;
+            }
+            state.spares += 1;
+            format!("{SPARE}-{}", state.spares)
+        };
+        match self.fill_spare(&name, len) {
+            Ok(file) => self.work.state.lock().spare = Some(Spare { name, file }),
+            Err(_) => {
+                let _ = self.storage.remove(&name);
+            }
+        }
+    }
+
+    fn fill_spare(&self, name: &str, len: u64) -> std::io::Result<Arc<dyn File>> {
+        let file = self.storage.open(name, Open::Create)?;
+        fill_from(&*file, 0, len)?;
+        file.sync()?;
         Ok(file)
     }
 
     fn sync_tail(&self) {
         self.work.tail_dirty.store(false, Ordering::Relaxed);
-        let tail = self.writer.lock().tail.clone();
+        let tail = {
+            let writer = self.writer.lock();
+            writer.write_tail(self);
+            writer.tail.clone()
+        };
         if let Some(tail) = tail {
             let _ = tail.sync();
         }

@@ -1,5 +1,6 @@
 //! A segment as it is read: records and bodies by number, verified.
 
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -8,7 +9,7 @@ use bytes::Bytes;
 use parking_lot::RwLock;
 
 use crate::error::{Error, Result};
-use crate::format::body::{self, BodyHeader};
+use crate::format::body::{self, BodyCheck};
 use crate::format::change::Change;
 use crate::format::footer::{self, RecordAt, Trailer};
 use crate::format::record::{self, Frame, RecordHeader};
@@ -196,7 +197,7 @@ impl Segment {
         Ok(self.place_of(number)?.body != 0)
     }
 
-    /// The body whose header is at `header_at`. The header is verified, once.
+    /// The body whose header is at `header_at`. The header is verified, unless the whole body was before.
     pub(super) fn body_at(self: &Arc<Self>, number: u64, header_at: u64) -> Result<Body> {
         let fixed = self.bytes(header_at, body::FIXED)?;
         let word = |at: usize| {
@@ -211,7 +212,8 @@ impl Segment {
             len: word(40),
         };
         if !self.verified.get(self.index(number)) {
-            body.header()?;
+            let header = self.bytes(header_at, body.header_len as usize)?;
+            body.check_header(&header)?;
         }
         Ok(body)
     }
@@ -267,51 +269,57 @@ impl Body {
         self.len
     }
 
-    /// The header, verified.
-    pub(crate) fn header(&self) -> Result<BodyHeader> {
-        let segment = &self.segment;
-        let bytes = segment.bytes(self.header_at, self.header_len as usize)?;
-        let header = BodyHeader::decode(segment.place, &bytes)
-            .map_err(|fault| segment.fault(self.header_at, fault))?;
-        if header.number != self.number {
-            let (found, expected) = (header.number, self.number);
-            let fault = Fault::Mismatch {
-                field: "body's record number",
-                found,
-                expected,
-            };
-            return Err(segment.fault(self.header_at, fault));
-        }
-        Ok(header)
-    }
-
     /// The bytes, verified in this process. No copy where the segment is mapped.
     pub(crate) fn bytes(&self) -> Result<Bytes> {
-        let bytes = self.unverified(0, self.len as usize)?;
-        let index = self.segment.index(self.number);
-        if !self.segment.verified.get(index) {
-            self.verify(&bytes, 0..bytes.len())?;
-            self.segment.verified.set(index);
-        }
-        Ok(bytes)
+        self.range(0..self.len as usize)
     }
 
     /// Part of the bytes; only the chunks it touches are verified. The range is cut to the body.
-    pub(crate) fn range(&self, range: std::ops::Range<usize>) -> Result<Bytes> {
-        let whole = self.unverified(0, self.len as usize)?;
-        let end = range.end.min(whole.len());
+    pub(crate) fn range(&self, range: Range<usize>) -> Result<Bytes> {
+        let len = self.len as usize;
+        let end = range.end.min(len);
         let start = range.start.min(end);
-        if !self.segment.verified.get(self.segment.index(self.number)) {
-            self.verify(&whole, start..end)?;
+        let index = self.segment.index(self.number);
+        if self.segment.verified.get(index) {
+            let at = self.header_at + u64::from(self.header_len) + start as u64;
+            return self.segment.bytes(at, end - start);
         }
-        Ok(whole.slice(start..end))
+        let bytes = self.verified(start..end)?;
+        if end - start == len {
+            self.segment.verified.set(index);
+        }
+        Ok(bytes.slice(start..end))
     }
 
     /// Reads and checks everything again, whatever was verified before.
     pub(crate) fn recheck(&self) -> Result<Bytes> {
-        let bytes = self.unverified(0, self.len as usize)?;
-        self.verify(&bytes, 0..bytes.len())?;
+        self.verified(0..self.len as usize)
+    }
+
+    /// All the bytes, of which the chunks that `range` touches are verified.
+    fn verified(&self, range: Range<usize>) -> Result<Bytes> {
+        let (header_len, len) = (self.header_len as usize, self.len as usize);
+        let mut header = self.segment.bytes(self.header_at, header_len + len)?;
+        let bytes = header.split_off(header_len);
+        let at = self.header_at + u64::from(self.header_len);
+        self.check_header(&header)?
+            .verify(&bytes, range)
+            .map_err(|fault| self.segment.fault(at, fault))?;
         Ok(bytes)
+    }
+
+    /// The header, sound and this record's.
+    fn check_header<'a>(&self, bytes: &'a [u8]) -> Result<BodyCheck<'a>> {
+        let fault = |fault| self.segment.fault(self.header_at, fault);
+        let header = BodyCheck::new(self.segment.place, bytes).map_err(fault)?;
+        if header.number == self.number {
+            return Ok(header);
+        }
+        Err(fault(Fault::Mismatch {
+            field: "body's record number",
+            found: header.number,
+            expected: self.number,
+        }))
     }
 
     /// Length of the file it lies in.
@@ -322,18 +330,6 @@ impl Body {
     /// The bytes pass their checksums and are not what was delivered.
     pub(crate) fn wrong_digest(&self) -> Error {
         self.segment.fault(self.header_at, Fault::Digest)
-    }
-
-    fn unverified(&self, from: u64, len: usize) -> Result<Bytes> {
-        self.segment
-            .bytes(self.header_at + u64::from(self.header_len) + from, len)
-    }
-
-    fn verify(&self, bytes: &[u8], range: std::ops::Range<usize>) -> Result<()> {
-        let at = self.header_at + u64::from(self.header_len);
-        self.header()?
-            .verify(bytes, range)
-            .map_err(|fault| self.segment.fault(at, fault))
     }
 }
 

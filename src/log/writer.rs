@@ -9,7 +9,6 @@ use std::sync::atomic::Ordering;
 
 use super::Shared;
 use super::group::Group;
-use super::keeper::SPARE;
 use super::segment::Segment;
 use super::{join_path, segment_name};
 use crate::error::{Error, Result};
@@ -21,9 +20,9 @@ use crate::format::{Features, PAGE, batch};
 use crate::io::{File, Open};
 use crate::options::{Durability, Options};
 
-/// Smallest segment that is made, in bytes, unless the option is smaller. The next one is a quarter of the log until
-/// the option is reached: their number stays bounded, and a small store stays small.
-const SEGMENT_LEN_FIRST: u64 = 4 << 20;
+/// Smallest segment that is made, in bytes, unless the option is smaller. The next one is half the log until the option
+/// is reached: their number stays bounded, a small store stays small, and a new one soon gets to a prepared segment.
+const SEGMENT_LEN_FIRST: u64 = 1 << 20;
 
 /// The writing end of the log.
 #[derive(Debug)]
@@ -262,11 +261,14 @@ impl Writer {
         self.written = group.batch;
         self.last_crc = crc;
         self.next_record = group.next_number();
-        shared.log_len.fetch_add(len as u64, Ordering::Relaxed);
-        shared
-            .work
-            .written(active.end, active.capacity, active.mean_batch());
-        self.write_tail(shared);
+        let log_len = shared.log_len.fetch_add(len as u64, Ordering::Relaxed) + len as u64;
+        let durable = group.durability == Durability::Durable;
+        let spare_len = segment_len(log_len, &shared.options);
+        shared.work.written(active, durable, spare_len);
+        // Of batches that were only written, the log thread tells TAIL when there is time.
+        if durable || !shared.options.background {
+            self.write_tail(shared);
+        }
         Ok(())
     }
 
@@ -302,10 +304,10 @@ pub(super) fn edit_of(segment: &Segment, what: What) -> Edit {
     }
 }
 
-/// Length of the next segment of a log of `log_len` bytes: a quarter of it, within bounds.
+/// Length of the next segment of a log of `log_len` bytes: half of it, within bounds.
 pub(super) fn segment_len(log_len: u64, options: &Options) -> u64 {
     let most = options.segment_len;
-    (log_len / 4).clamp(SEGMENT_LEN_FIRST.min(most), most)
+    (log_len / 2).clamp(SEGMENT_LEN_FIRST.min(most), most)
 }
 
 /// Creates a segment file with its header; file and name are durable after. Takes the prepared spare if there is one.
@@ -322,9 +324,9 @@ pub(super) fn make_file(
         move |source| Error::io(op, path, source)
     };
     let file = match spare.then(|| shared.work.take_spare()).flatten() {
-        Some(file) => {
-            storage.rename(SPARE, name).map_err(io("create"))?;
-            file
+        Some(spare) => {
+            storage.rename(&spare.name, name).map_err(io("create"))?;
+            spare.file
         }
         None => storage.open(name, Open::Create).map_err(io("create"))?,
     };

@@ -71,7 +71,7 @@ fn recovers(disk: &Sim, options: &Options, shown: &[Shown], op: usize, killed: b
     let at = which(shown, op, killed, &state(&store));
     // Shown now: no later crash may take it back.
     disk.note("shown");
-    let store = if op % 2 == 0 {
+    let store = if op.is_multiple_of(2) {
         // Opening and closing alone must not make up damage for the next one.
         store.close().unwrap();
         let store = open(disk, options.clone()).unwrap();
@@ -173,7 +173,7 @@ fn once_shown_never_gone() {
             assert!(store.recovery().is_whole(), "{}", store.recovery());
             let seen = state(&store);
             which(&shown, op, true, &seen);
-            let seen = if op % 2 == 0 {
+            let seen = if op.is_multiple_of(2) {
                 deliver(&store, 1 << 42, 100).unwrap();
                 state(&store)
             } else {

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 
 use mailkeep::format::batch::{self, BatchHead, Facts};
-use mailkeep::format::body::{self, BodyHeader, Codec};
+use mailkeep::format::body::{self, BodyCheck, BodyHeader, Codec};
 use mailkeep::format::change::{
     BodyAt, Change, CreateMailbox, Deliver, Fence, Flag, MailboxProperties, Transfer, Transferred,
 };
@@ -226,7 +226,8 @@ fn body() {
     let header = BodyHeader::decode(place(), &file).unwrap();
     assert_eq!(header, body_header());
     let stored = &file[header.encoded_len()..];
-    header.verify(stored, 0..stored.len()).unwrap();
+    let check = BodyCheck::new(place(), &file).unwrap();
+    check.verify(stored, 0..stored.len()).unwrap();
     assert_eq!(stored, MESSAGE);
     assert_eq!(encoded_body(), file);
 }

@@ -93,7 +93,7 @@ pub(crate) fn deliver(store: &Store, seed: u64, len: usize) -> mailkeep::Result<
         Ok(anna) => anna,
         Err(_) => store.create_account("anna")?,
     };
-    let kept = store.deliver(&message(seed, len), [Delivery::to(&anna.inbox()?)])?;
+    let kept = store.deliver(message(seed, len), [Delivery::to(&anna.inbox()?)])?;
     kept.wait()?.remove(0).map(|kept| kept.uid.get())
 }
 
@@ -119,7 +119,7 @@ fn send(store: &Store, to: &[(&str, &str)], len: usize, how: Durability) -> mail
     }
     let seed = store.health().next_record;
     let kept = store
-        .deliver_with(&message(seed, len), deliveries, how)?
+        .deliver_with(message(seed, len), deliveries, how)?
         .wait()?;
     kept.into_iter().try_for_each(|kept| kept.map(|_| ()))
 }

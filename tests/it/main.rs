@@ -8,13 +8,23 @@
 )]
 
 mod bad_input;
+#[cfg(feature = "cli")]
+mod cli;
+#[cfg(feature = "cli")]
+mod command;
+#[cfg(feature = "cli")]
+mod corpora;
 mod corruption;
 mod crash;
+mod dump;
 mod fuzz_seeds;
 mod golden;
+mod golden_store;
 mod io_errors;
 mod kill;
 mod kit;
+mod model;
+mod rules;
 #[allow(
     dead_code,
     reason = "a simulator offers more than any one state of the tests uses"

@@ -86,18 +86,18 @@ impl EmlSink {
 }
 
 /// Opens the directory of a mailbox that is not the top.
-fn enter_levels(root: &Directory, folder: &[String]) -> Result<Directory, SinkError> {
+pub(super) fn enter_levels(root: &Directory, folder: &[String]) -> Result<Directory, SinkError> {
     let (first, rest) = folder
         .split_first()
         .map_or(("", folder), |(first, rest)| (first, rest));
     rest.iter()
-        .try_fold(root.enter(&name(first))?, |directory, level| {
-            directory.enter(&name(level))
+        .try_fold(root.enter(&level_name(first))?, |directory, level| {
+            directory.enter(&level_name(level))
         })
 }
 
 /// The name of a level's directory.
-fn name(level: &str) -> String {
+pub(super) fn level_name(level: &str) -> String {
     use std::fmt::Write as _;
 
     if level.is_empty() {
@@ -147,11 +147,14 @@ mod tests {
             ("", "%"),
             ("~x", "%7Ex"),
         ] {
-            assert_eq!(name(level), expected);
+            assert_eq!(level_name(level), expected);
         }
-        assert_eq!(name(&"a".repeat(255)).len(), 255);
-        assert!(name(&"a".repeat(256)).len() <= 255);
-        assert_ne!(name(&"\u{e9}".repeat(200)), name(&"\u{e9}".repeat(201)));
+        assert_eq!(level_name(&"a".repeat(255)).len(), 255);
+        assert!(level_name(&"a".repeat(256)).len() <= 255);
+        assert_ne!(
+            level_name(&"\u{e9}".repeat(200)),
+            level_name(&"\u{e9}".repeat(201))
+        );
     }
 
     #[test]

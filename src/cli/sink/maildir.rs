@@ -69,6 +69,15 @@ impl MaildirSink {
         Ok(sink)
     }
 
+    /// Creates the folder of a mailbox, which may stay without messages.
+    ///
+    /// # Errors
+    ///
+    /// `Io`.
+    pub(crate) fn begin(&mut self, folder: &[String]) -> Result<(), SinkError> {
+        self.folder(folder_name(folder)).map(|_| ())
+    }
+
     /// Writes a message.
     ///
     /// # Errors

@@ -47,10 +47,15 @@ impl MboxSink {
             .mode(0o600)
             .open(path)
             .map_err(SinkError::io("create", path))?;
-        Ok(Self {
+        Ok(Self::on(file, path.to_path_buf()))
+    }
+
+    /// Writes to a file that was just created.
+    pub(super) fn on(file: File, path: PathBuf) -> Self {
+        Self {
             out: BufWriter::with_capacity(256 << 10, file),
-            path: path.to_path_buf(),
-        })
+            path,
+        }
     }
 
     /// Appends a message.

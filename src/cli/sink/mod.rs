@@ -8,6 +8,7 @@ mod directory;
 mod eml;
 mod maildir;
 mod mbox;
+mod mboxes;
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -15,6 +16,7 @@ use std::path::{Path, PathBuf};
 pub(crate) use eml::EmlSink;
 pub(crate) use maildir::MaildirSink;
 pub(crate) use mbox::MboxSink;
+pub(crate) use mboxes::MboxesSink;
 
 /// A message to write.
 #[derive(Clone, Copy, Debug)]

@@ -12,7 +12,10 @@
 //! mail lies there as `.txt`, `.msg` or with no extension at all.
 
 use std::fs::File;
+use std::io::{self, Read};
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::compress::{self, Input};
 use super::mbox::Reader;
@@ -54,16 +57,16 @@ pub(super) enum Opened {
 /// `Io`, `NotMbox` when the format asks for an mbox, `TooLarge` for a single message.
 pub(super) fn open(
     path: &Path,
-    raw: Vec<u8>,
     is_named: bool,
     options: Options,
+    read_bytes: &Arc<AtomicU64>,
 ) -> Result<Opened, SourceError> {
     let file = File::open(path).map_err(SourceError::io("open", path, 0))?;
     let file_len = file
         .metadata()
         .map_err(SourceError::io("read", path, 0))?
         .len();
-    read(Box::new(file), file_len, path, raw, is_named, options)
+    read(counted(file, read_bytes), file_len, path, is_named, options)
 }
 
 /// Opens standard input, which is an mbox.
@@ -71,19 +74,40 @@ pub(super) fn open(
 /// # Errors
 ///
 /// `Io`, `NotMbox`.
-pub(super) fn open_stdin(options: Options) -> Result<Opened, SourceError> {
+pub(super) fn open_stdin(
+    options: Options,
+    read_bytes: &Arc<AtomicU64>,
+) -> Result<Opened, SourceError> {
     let options = Options {
         format: Format::Mbox,
         ..options
     };
     read(
-        Box::new(std::io::stdin()),
+        counted(io::stdin(), read_bytes),
         0,
         Path::new("-"),
-        Vec::new(),
         true,
         options,
     )
+}
+
+/// Adds the bytes that are read to `read_bytes`.
+struct Counted<R> {
+    inner: R,
+    read_bytes: Arc<AtomicU64>,
+}
+
+fn counted(inner: impl Read + Send + 'static, read_bytes: &Arc<AtomicU64>) -> Input {
+    let read_bytes = Arc::clone(read_bytes);
+    Box::new(Counted { inner, read_bytes })
+}
+
+impl<R: Read> Read for Counted<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let len = self.inner.read(buffer)?;
+        self.read_bytes.fetch_add(len as u64, Ordering::Relaxed);
+        Ok(len)
+    }
 }
 
 /// Tells what `input` is. `file_len` is its length before decompression, or 0 where it has none.
@@ -91,7 +115,6 @@ fn read(
     input: Input,
     file_len: u64,
     path: &Path,
-    mut raw: Vec<u8>,
     is_named: bool,
     options: Options,
 ) -> Result<Opened, SourceError> {
@@ -115,7 +138,7 @@ fn read(
         // Before reading: a message that is over the limit costs no memory.
         check_len(file_len, path, 0, options)?;
     }
-    read_message(input, &mut raw, path, options)?;
+    let raw = read_message(input, path, options)?;
     Ok(Opened::Message(Found {
         raw,
         received: None,
@@ -235,7 +258,9 @@ mod tests {
             message_max: 1 << 39,
             ..Options::default()
         };
-        let error = open(&path, Vec::new(), true, options).err().unwrap();
+        let read_bytes = Arc::default();
+        let error = open(&path, true, options, &read_bytes).err().unwrap();
+        assert_eq!(read_bytes.load(Ordering::Relaxed), LOOK_LEN as u64);
         assert!(matches!(
             error,
             SourceError::TooLarge {

@@ -67,7 +67,6 @@ pub(super) struct Folder {
     keywords: Vec<Option<String>>,
     levels: Vec<String>,
     options: Options,
-    spare: Vec<u8>,
 }
 
 /// A message's file; the order is that of the folder.
@@ -103,18 +102,12 @@ impl Folder {
             keywords: keywords(path),
             levels,
             options,
-            spare: Vec::new(),
         })
-    }
-
-    /// Takes a buffer for the next message.
-    pub(super) fn recycle(&mut self, raw: Vec<u8>) {
-        self.spare = raw;
     }
 
     /// Reads one message.
     fn message(&mut self, message: Message) -> Result<Found, SourceError> {
-        let raw = read(&message, std::mem::take(&mut self.spare), self.options)?;
+        let raw = read(&message, self.options)?;
         Ok(Found {
             raw,
             received: Some((message.received, 0)),
@@ -163,7 +156,7 @@ fn list(part: &Path, messages: &mut Vec<Message>) -> io::Result<()> {
 }
 
 /// The file's bytes, decompressed where they are compressed.
-fn read(message: &Message, mut raw: Vec<u8>, options: Options) -> Result<Vec<u8>, SourceError> {
+fn read(message: &Message, options: Options) -> Result<Vec<u8>, SourceError> {
     let path = &message.path;
     let file = File::open(path).map_err(SourceError::io("open", path, 0))?;
     let file_len = file
@@ -171,7 +164,7 @@ fn read(message: &Message, mut raw: Vec<u8>, options: Options) -> Result<Vec<u8>
         .map_err(SourceError::io("read", path, 0))?
         .len();
     check_len(file_len, path, 0, options)?;
-    read_message(file, &mut raw, path, options)?;
+    let raw = read_message(file, path, options)?;
     if stated_len(&message.name) == Some(raw.len() as u64) {
         return Ok(raw);
     }
@@ -184,9 +177,7 @@ fn read(message: &Message, mut raw: Vec<u8>, options: Options) -> Result<Vec<u8>
         path,
         0,
     ))?;
-    let mut raw = Vec::new();
-    read_message(plain, &mut raw, path, options)?;
-    Ok(raw)
+    read_message(plain, path, options)
 }
 
 /// The bytes of the message, uncompressed, as the name says.

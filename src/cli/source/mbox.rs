@@ -66,8 +66,6 @@ pub(super) struct Reader {
     offset: u64,
     /// The From_ line of the next message and its offset; `None` at the end.
     next: Option<(FromLine, u64)>,
-    /// A buffer to use again.
-    spare: Vec<u8>,
 }
 
 /// How a message ended up.
@@ -115,19 +113,12 @@ impl Reader {
             options,
             offset,
             next,
-            spare: line,
         })
-    }
-
-    /// Takes a buffer for the next message.
-    pub(super) fn recycle(&mut self, raw: Vec<u8>) {
-        self.spare = raw;
     }
 
     /// One message, up to the next From_ line.
     fn message(&mut self, from: FromLine, start: u64) -> Result<Found, SourceError> {
-        let mut raw = std::mem::take(&mut self.spare);
-        raw.clear();
+        let mut raw = Vec::new();
         let body_start = self.offset;
         let body = self
             .body(&mut raw)

@@ -157,9 +157,9 @@ impl Source {
         self.tree.passed_over()
     }
 
-    /// Gives a buffer back that came as [`Found::raw`], so that the next message reuses it.
-    pub(crate) fn recycle(&mut self, raw: Vec<u8>) {
-        self.tree.recycle(raw);
+    /// Bytes read of files so far, before decompression (in a Maildir, after).
+    pub(crate) fn read_bytes(&self) -> u64 {
+        self.tree.read_bytes()
     }
 }
 
@@ -192,19 +192,15 @@ pub(crate) fn looks_like_other(raw: &[u8]) -> bool {
     compress::detect(raw).is_some() || from_line::starts_mbox(raw)
 }
 
-/// Reads all of `input` into `raw`, at most `message_max` bytes.
-fn read_message(
-    input: impl Read,
-    raw: &mut Vec<u8>,
-    path: &Path,
-    options: Options,
-) -> Result<(), SourceError> {
-    raw.clear();
+/// Reads all of `input`, at most `message_max` bytes.
+fn read_message(input: impl Read, path: &Path, options: Options) -> Result<Vec<u8>, SourceError> {
+    let mut raw = Vec::new();
     input
         .take(options.message_max.saturating_add(1))
-        .read_to_end(raw)
+        .read_to_end(&mut raw)
         .map_err(SourceError::io("read", path, 0))?;
-    check_len(raw.len() as u64, path, 0, options)
+    check_len(raw.len() as u64, path, 0, options)?;
+    Ok(raw)
 }
 
 /// Refuses a message over the limit.

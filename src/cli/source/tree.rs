@@ -9,6 +9,8 @@
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::eml::{self, Opened};
 use super::mbox::Reader;
@@ -43,7 +45,8 @@ pub(super) struct Tree {
     steps: Vec<Step>,
     options: Options,
     passed_over: u64,
-    spare: Vec<u8>,
+    /// Bytes read of files, before decompression.
+    read_bytes: Arc<AtomicU64>,
 }
 
 impl Tree {
@@ -53,10 +56,10 @@ impl Tree {
             steps: Vec::new(),
             options,
             passed_over: 0,
-            spare: Vec::new(),
+            read_bytes: Arc::default(),
         };
         if path == Path::new("-") {
-            tree.push(eml::open_stdin(options)?);
+            tree.push(eml::open_stdin(options, &tree.read_bytes)?);
         } else if fs::metadata(path)
             .map_err(SourceError::io("open", path, 0))?
             .is_dir()
@@ -68,7 +71,7 @@ impl Tree {
                 depth: 0,
             }));
         } else {
-            tree.push(eml::open(path, Vec::new(), true, options)?);
+            tree.push(eml::open(path, true, options, &tree.read_bytes)?);
         }
         Ok(tree)
     }
@@ -78,13 +81,9 @@ impl Tree {
         self.passed_over
     }
 
-    /// Takes a buffer to where the next message is read.
-    pub(super) fn recycle(&mut self, raw: Vec<u8>) {
-        match self.steps.last_mut() {
-            Some(Step::Mbox(reader)) => reader.recycle(raw),
-            Some(Step::Folder(folder)) => folder.recycle(raw),
-            _ => self.spare = raw,
-        }
+    /// Bytes read of files.
+    pub(super) fn read_bytes(&self) -> u64 {
+        self.read_bytes.load(Ordering::Relaxed)
     }
 
     /// Makes an opened file the next step.
@@ -131,7 +130,7 @@ impl Tree {
 
     /// Opens a file of a directory.
     fn file(&mut self, path: &Path) -> Result<(), SourceError> {
-        let opened = eml::open(path, std::mem::take(&mut self.spare), false, self.options)?;
+        let opened = eml::open(path, false, self.options, &self.read_bytes)?;
         self.push(opened);
         Ok(())
     }
@@ -153,6 +152,8 @@ impl Iterator for Tree {
                 }
                 Step::Folder(mut folder) => {
                     if let Some(item) = folder.next() {
+                        let len = item.as_ref().map_or(0, |found| found.raw.len() as u64);
+                        self.read_bytes.fetch_add(len, Ordering::Relaxed);
                         self.steps.push(Step::Folder(folder));
                         return Some(item);
                     }
@@ -227,14 +228,13 @@ mod tests {
     fn walk(path: &Path, options: Options) -> (Vec<String>, u64) {
         let mut tree = Tree::open(path, options).unwrap();
         let mut found = Vec::new();
-        while let Some(item) = tree.next() {
+        for item in tree.by_ref() {
             let item = item.unwrap();
             found.push(format!(
                 "{}: {}",
                 item.folder.join("/"),
                 item.raw.escape_ascii()
             ));
-            tree.recycle(item.raw);
         }
         (found, tree.passed_over())
     }

@@ -54,9 +54,9 @@ fn git_blob(raw: &[u8]) -> String {
 fn check_manifest(mbox: &Path, manifest: &Path) -> usize {
     let manifest = zstd::Decoder::new(File::open(manifest).unwrap()).unwrap();
     let mut lines = BufReader::new(manifest).lines().skip(1);
-    let mut source = source::open(mbox, Options::default()).unwrap();
+    let source = source::open(mbox, Options::default()).unwrap();
     let mut count = 0;
-    while let Some(found) = source.next() {
+    for found in source {
         let found = found.unwrap();
         count += 1;
         let line = lines
@@ -71,7 +71,6 @@ fn check_manifest(mbox: &Path, manifest: &Path) -> usize {
             [fields[0], fields[1], fields[2], fields[4]]
         );
         assert!(found.received.is_some());
-        source.recycle(found.raw);
     }
     assert!(
         lines.next().is_none(),

@@ -214,7 +214,8 @@ fn tables_and_bodies_are_checked_apart() {
     assert_eq!(head.bad_sectors(place(), 4096, &whole[..1100]), [2]);
     bytes[100] ^= 1;
     assert_eq!(head.bad_sectors(place(), 4096, &bytes), [0]);
-    let body = sample_body();
+    let header = encoded_body(&sample_body());
+    let body = BodyCheck::new(place(), &header).unwrap();
     let mut stored = vec![7; 70_000];
     assert!(matches!(
         body.verify(&stored[1..], 0..1),

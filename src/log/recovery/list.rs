@@ -189,11 +189,11 @@ impl List {
             let name = format!("log/{}", entry.name);
             let number = number_of(&entry.name).filter(|_| entry.kind == Kind::File);
             let Some(number) = number else {
-                if name != SPARE {
+                if !name.starts_with(SPARE) {
                     self.unlisted.push(name);
                 } else if how == Open::Write {
                     // Of an earlier run; nothing counts on it, and the next one may want another length.
-                    let _ = storage.remove(SPARE);
+                    let _ = storage.remove(&name);
                 }
                 continue;
             };

@@ -1,5 +1,5 @@
 //! Runs every seed, and each with every byte changed once, through its target. For machines without cargo-fuzz:
-//! `cargo run --manifest-path fuzz/Cargo.toml --no-default-features --bin seeds`.
+//! `cargo run --manifest-path fuzz/Cargo.toml --no-default-features --example seeds`.
 
 use std::path::Path;
 

@@ -1,0 +1,140 @@
+//! Messages from a seed: the same in every run.
+
+use std::f64::consts::TAU;
+use std::path::Path;
+
+use mailkeep::{Delivery, Durability, Mailbox, Options, Store};
+
+/// SplitMix64: enough for sizes and letters.
+#[derive(Clone)]
+pub(crate) struct Seed(pub(crate) u64);
+
+impl Seed {
+    pub(crate) fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut mixed = self.0;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^ (mixed >> 31)
+    }
+
+    /// Between 0 and 1, neither included.
+    fn unit(&mut self) -> f64 {
+        ((self.next() >> 12) as f64 + 0.5) / (1_u64 << 52) as f64
+    }
+
+    /// A length as mail has it: log-normal, median 8 KiB, mean 40 KB before the cap of 1 MiB.
+    pub(crate) fn mail_len(&mut self) -> usize {
+        let normal = (-2.0 * self.unit().ln()).sqrt() * (TAU * self.unit()).cos();
+        let sigma = (2.0 * (40_000.0_f64 / 8192.0).ln()).sqrt();
+        (8192.0 * (sigma * normal).exp()).clamp(400.0, 1_048_576.0) as usize
+    }
+
+    /// A message of exactly `len` bytes with a usual header and lines of 76 letters.
+    pub(crate) fn message(&mut self, len: usize) -> Vec<u8> {
+        let id = self.next();
+        let mut message = format!(
+            "From: Anna <anna@example.it>\r\nTo: Bert <bert@example.it>\r\nSubject: Note {id:016x}\r\n\
+             Date: Fri, 21 Nov 1997 09:55:06 -0600\r\nMessage-ID: <{id:016x}@example.it>\r\n\r\n"
+        )
+        .into_bytes();
+        while message.len() < len {
+            let mut word = self.next();
+            for _ in 0..8 {
+                if message.len() % 78 == 76 {
+                    message.extend(b"\r\n");
+                }
+                message.push(b'a' + (word % 26) as u8);
+                word /= 26;
+            }
+        }
+        message.truncate(len);
+        message
+    }
+
+    /// `count` messages of one length.
+    pub(crate) fn messages(&mut self, count: usize, len: usize) -> Vec<Vec<u8>> {
+        (0..count).map(|_| self.message(len)).collect()
+    }
+
+    /// `count` messages of the lengths of mail.
+    pub(crate) fn mail(&mut self, count: usize) -> Vec<Vec<u8>> {
+        (0..count)
+            .map(|_| {
+                let len = self.mail_len();
+                self.message(len)
+            })
+            .collect()
+    }
+}
+
+/// A new store with one account.
+pub(crate) fn store(path: &Path, options: Options) -> (Store, Mailbox) {
+    let store = Store::open(path, options).unwrap();
+    let inbox = store
+        .create_account("anna@example.it")
+        .unwrap()
+        .inbox()
+        .unwrap();
+    (store, inbox)
+}
+
+/// Delivers `count` messages of `len` bytes as fast as it goes, durable at the end.
+pub(crate) fn fill(store: &Store, inbox: &Mailbox, count: usize, len: usize) {
+    let mut seed = Seed(count as u64);
+    let mut left = count;
+    while left > 0 {
+        let now = left.min(256);
+        let commits: Vec<_> = (0..now)
+            .map(|_| deliver(store, inbox, &seed.message(len), Durability::Written))
+            .collect();
+        for commit in commits {
+            commit.wait().unwrap();
+        }
+        left -= now;
+    }
+    store.sync().unwrap();
+    assert_eq!(inbox.view().unwrap().len(), count);
+}
+
+/// Starts the delivery of one message to one mailbox.
+pub(crate) fn deliver(
+    store: &Store,
+    inbox: &Mailbox,
+    message: &[u8],
+    durability: Durability,
+) -> mailkeep::Commit<Vec<mailkeep::Result<mailkeep::Delivered>>> {
+    store
+        .deliver_with(message, [Delivery::to(inbox)], durability)
+        .unwrap()
+}
+
+/// Delivers one message and waits for it; its UID.
+pub(crate) fn deliver_now(
+    store: &Store,
+    inbox: &Mailbox,
+    message: &[u8],
+    durability: Durability,
+) -> u32 {
+    let kept = deliver(store, inbox, message, durability).wait().unwrap();
+    kept[0].as_ref().unwrap().uid.get()
+}
+
+/// How many bytes the log grows by when each of `messages` is delivered by itself.
+pub(crate) fn batch_lens(messages: &[Vec<u8>]) -> Vec<usize> {
+    let dir = super::folder();
+    let options = Options::new().prepare(false).background(false);
+    let (store, inbox) = store(&dir.path().join("store"), options);
+    let mut len_of = |message: &Vec<u8>| {
+        loop {
+            let before = store.stat().unwrap();
+            deliver_now(&store, &inbox, message, Durability::Written);
+            let after = store.stat().unwrap();
+            // Where a segment began or ended, its header or footer is in the difference: once more.
+            if (before.segments, before.sealed) == (after.segments, after.sealed) {
+                return (after.log_bytes - before.log_bytes) as usize;
+            }
+        }
+    };
+    messages.iter().map(&mut len_of).collect()
+}
