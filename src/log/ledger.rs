@@ -85,6 +85,7 @@ impl Ledger {
             .open(MANIFEST, how)
             .map_err(|source| Error::io("open", &manifest_path, source))?;
         let (mut manifest, doubt) = read_manifest(&*manifest_file, &manifest_path)?;
+        allow(manifest.features, how).map_err(|fault| Error::fault(&manifest_path, 0, fault))?;
         let segments_path = join_path(&volume, SEGMENTS);
         let segments_file = storage
             .open(SEGMENTS, how)
@@ -191,6 +192,16 @@ fn read_manifest(file: &dyn File, path: &str) -> Result<(Manifest, bool)> {
     // The second slot of a store that was just created was never written.
     let doubt = first_fault.is_some() && newest.generation > 0;
     Ok((newest, doubt))
+}
+
+/// Refuses to write beside features of a newer build that are safe for readers only.
+pub(super) fn allow(features: Features, how: Open) -> Result<(), Fault> {
+    if features.writable()? || how == Open::Read {
+        Ok(())
+    } else {
+        let unknown = features.read_only_safe;
+        Err(Fault::Features { unknown })
+    }
 }
 
 /// Counts the sound edits behind those that MANIFEST counts. They are durable: an edit is, before it is counted.

@@ -125,6 +125,8 @@ struct Opening<'a> {
     report: RecoveryReport,
     /// Number that the next record should have, and head checksum of the last batch.
     next_record: u64,
+    /// The highest next number that MANIFEST and TAIL know.
+    marked: u64,
     last_batch: u64,
     last_crc: u32,
     /// D.
@@ -172,10 +174,7 @@ impl Log {
                 crate::format::Fault::Kind { kind },
             ));
         }
-        opening.next_record = opening
-            .next_record
-            .max(tail.next_record())
-            .max(ledger.manifest.next_record);
+        opening.next_record = opening.next_record.max(opening.marked);
         if !options.read_only {
             opening.make_durable(active.as_ref())?;
             let (nonce, epoch) = (options.host.unique(), tail.epoch());
@@ -230,6 +229,7 @@ impl<'a> Opening<'a> {
                 ..RecoveryReport::default()
             },
             next_record: 1,
+            marked: tail.next_record().max(ledger.manifest.next_record),
             last_batch: 0,
             last_crc: 0,
             durable: ledger.manifest.durable_batch.max(tail.durable()),
@@ -313,7 +313,7 @@ impl<'a> Opening<'a> {
             listed.segment.set_end(survey.end);
             let mut places = Vec::new();
             self.read_segment(listed, &mut scanner, &survey, &mut places)?;
-            self.check_chain(listed, &survey, later, tail, rest);
+            self.check_chain(listed, &mut scanner, survey.end, &mut places, later, rest)?;
             listed.segment.set_places(places);
             self.report.unreadable += scanner.unreadable.len() as u64;
             if listed.is_sealed() {
@@ -582,20 +582,22 @@ impl<'a> Opening<'a> {
         });
     }
 
-    /// Whether the segment's last batch is really its last: the next segment, the footer or TAIL know.
+    /// Whether the segment's last batch is really its last: the next segment, the footer or the marks know. If not,
+    /// what is left of the batches behind it is looked for.
     fn check_chain(
         &mut self,
         listed: &Listed,
-        survey: &Survey,
+        scanner: &mut Scanner<'_>,
+        from: u64,
+        places: &mut Vec<RecordAt>,
         later: &[Listed],
-        tail: &tail::Mark,
         rest: Verdict,
-    ) {
-        let place = survey.end..survey.end;
+    ) -> Result<()> {
+        let gap = from..scanner.written_to(from);
         let expected = match later.first() {
             Some(next) => next.segment.first_record(),
-            None if rest == Verdict::Hole => tail.next_record().max(self.next_record + 1),
-            None => return,
+            None if rest == Verdict::Hole => self.first_unknown(listed, scanner, &gap),
+            None => return Ok(()),
         };
         // A segment may be empty: made before a crash, or given up at its first batch.
         let previous = later.iter().find_map(Listed::first_previous);
@@ -605,14 +607,27 @@ impl<'a> Opening<'a> {
             (None, _) => later.is_empty() || self.last_batch < self.durable,
         };
         if missing && expected > self.next_record {
-            self.lose(
-                listed.segment.path(),
-                place,
-                self.next_record..expected,
-                &[],
-            );
-            self.next_record = expected;
+            self.read_gap(listed, scanner, gap, expected, places)?;
+            if later.is_empty() {
+                // The next batch must not seem to follow the last good one, or no later opening would look here.
+                self.last_crc = !self.last_crc;
+            }
         }
+        Ok(())
+    }
+
+    /// The number behind all that the end of the log can hold: the marks say one, and so does what is found there.
+    fn first_unknown(&self, listed: &Listed, scanner: &mut Scanner<'_>, gap: &Range<u64>) -> u64 {
+        let len = usize::try_from(gap.end - gap.start).unwrap_or(usize::MAX);
+        let most = (len / crate::format::record::HEADER) as u64;
+        let numbers = self.next_record..self.next_record + most.max(1);
+        let (place, bytes) = (listed.segment.place, scanner.get(gap.start, len));
+        let records = search_records(place, bytes, &numbers);
+        let records = records.iter().map(|piece| piece.frame.header.number);
+        let bodies = search_bodies(place, bytes, &numbers);
+        let bodies = bodies.iter().map(|(_, body)| body.number);
+        let found = records.chain(bodies).max().unwrap_or(self.next_record);
+        self.marked.max(found + 1)
     }
 
     /// The last segment is where writing goes on, unless what lies behind its end must not be touched.

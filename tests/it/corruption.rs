@@ -335,3 +335,80 @@ fn reading_changes_nothing() {
     let reader = open(&sim, options_here(2).read_only(true)).unwrap();
     assert_eq!(state(&reader), state(&store));
 }
+
+/// Where the front of a batch is lost and its body's header is not, the report says which message it was.
+#[test]
+fn a_lost_message_is_named_by_its_body() {
+    let sim = Sim::new();
+    let store = open(&sim, options_here(0).segment_len(1 << 20)).unwrap();
+    // Long enough that the table of sectors pushes the body's header out of the first one.
+    for seed in 1..4 {
+        deliver(&store, seed, 40_000).unwrap();
+    }
+    let account = store.account("anna").unwrap().id();
+    store.close().unwrap();
+    let files = sim.files();
+    let (name, file) = files
+        .iter()
+        .find(|(name, _)| name.ends_with(".seg"))
+        .unwrap();
+    let starts = (0..file.len() / SECTOR).filter(|at| file[at * SECTOR..].starts_with(b"MKBATCH1"));
+    // The first is of the account.
+    for (uid, sector) in (1..).zip(starts.skip(1)) {
+        let mut hurt = files.clone();
+        put_sector(hurt.get_mut(name).unwrap(), sector, &[0; SECTOR]);
+        let sim = Sim::from_files(hurt);
+        let store = open(&sim, options_here(1)).unwrap();
+        let lost: Vec<_> = store
+            .recovery()
+            .lost
+            .iter()
+            .map(|lost| (lost.account, lost.uid))
+            .collect();
+        assert_eq!(lost, [(account, uid)], "{}", store.recovery());
+        let view = store
+            .account("anna")
+            .unwrap()
+            .inbox()
+            .unwrap()
+            .view()
+            .unwrap();
+        assert_eq!(view.len(), 2);
+        // Its UID is not given again, and the fence is logged once.
+        assert!(deliver(&store, 9, 10).unwrap() > 3);
+        drop((view, store));
+        let records = open(&sim, options_here(2)).unwrap().health().next_record;
+        assert_eq!(
+            open(&sim, options_here(3)).unwrap().health().next_record,
+            records
+        );
+    }
+}
+
+/// What was cut is in quarantine/, byte for byte.
+#[test]
+fn a_cut_tail_is_kept() {
+    let sim = Sim::new();
+    let store = open(&sim, options_here(0)).unwrap();
+    deliver(&store, 1, 3_000).unwrap();
+    let shown = state(&store);
+    let before = sim.ops_len();
+    deliver(&store, 2, 5_000).unwrap();
+    // The batch was written and not synced; its last sector is lost.
+    let left = sim.crash(before + 1, &mut {
+        let mut left = sim.crash_point(before + 1).pending_len();
+        move |_| {
+            left -= 1;
+            left > 0
+        }
+    });
+    let torn = left.files();
+    let store = open(&left, options_here(1)).unwrap();
+    let cut = store.recovery().cut.clone().unwrap();
+    let name = cut.segment.strip_prefix("simulated disk/").unwrap();
+    let (from, to) = (cut.offset as usize, (cut.offset + cut.len) as usize);
+    let kept = &left.files()[cut.quarantine.as_deref().unwrap()];
+    assert!(!kept.is_empty() && kept[..] == torn[name][from..to]);
+    assert!(store.recovery().is_whole());
+    assert_eq!(state(&store), shown);
+}

@@ -173,7 +173,7 @@ fn once_shown_never_gone() {
             assert!(store.recovery().is_whole(), "{}", store.recovery());
             let seen = state(&store);
             which(&shown, op, true, &seen);
-            let seen = if op % 2 == 0 {
+            let seen = if op.is_multiple_of(2) {
                 deliver(&store, 1 << 42, 100).unwrap();
                 state(&store)
             } else {

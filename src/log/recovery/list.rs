@@ -12,7 +12,7 @@ use crate::format::segments::{Edit, What};
 use crate::format::{Fault, Features, PAGE, StoreId};
 use crate::io::{File, Kind, Open, Storage};
 use crate::log::keeper::SPARE;
-use crate::log::ledger::Ledger;
+use crate::log::ledger::{Ledger, allow};
 use crate::log::scan::Scanner;
 use crate::log::segment::Segment;
 use crate::log::{join_path, segment_name};
@@ -233,6 +233,7 @@ impl List {
         };
         let header =
             read_header(&*file, store, &edit).map_err(|fault| Error::fault(&path, 0, fault))?;
+        allow(header.features, how).map_err(|fault| Error::fault(&path, 0, fault))?;
         let segment = Arc::new(Segment::new(header, path, file));
         self.segments.push(Listed { segment, edit });
         Ok(())
