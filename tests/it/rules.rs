@@ -546,6 +546,32 @@ fn fence_after_unrepairable_loss_skips_ahead() {
     );
 }
 
+/// Where the record of an account's deletion is lost, the account that was made after it under the name is still the one
+/// that the name means, in this opening and in later ones.
+#[test]
+fn account_is_found_by_name_though_the_deletion_before_it_is_lost() {
+    let bench = Bench::new();
+    bench.account();
+    let len = |bench: &Bench| {
+        // Batches begin in a sector of their own; what follows the last is zeroes.
+        let log = bench.sim.files()["log/0000000000000001.seg"].clone();
+        log.iter()
+            .rposition(|byte| *byte != 0)
+            .map_or(0, |last| last / 512 + 1)
+    };
+    let before = len(&bench);
+    bench.account().delete().unwrap();
+    let after = len(&bench);
+    append(&bench.inbox());
+    let Bench { sim, store, .. } = bench;
+    store.close().unwrap();
+    (before..after).for_each(|sector| sim.zero_sector("log/0000000000000001.seg", sector));
+    let bench = Bench::on(sim, 2);
+    assert_eq!(bench.store.recovery().holes.len(), 1);
+    assert_eq!(uids(&bench.inbox()), [1]);
+    assert_eq!(uids(&bench.reopened().inbox()), [1]);
+}
+
 /// Time of the fastest of several runs.
 fn fastest(mut run: impl FnMut()) -> Duration {
     let timed = (0..30).map(|_| {
