@@ -150,12 +150,19 @@ fn recreated_mailbox_has_greater_uidvalidity() {
     bench.host.set_now_ms(0);
     let second = uid_validity(&bench.account().create_mailbox("a").unwrap());
     assert!(second > first, "{second} after {first}");
-    // A mailbox that comes to the name by a rename: the older one keeps its UIDVALIDITY only where it is greater.
+    // A mailbox that comes to the name by a rename keeps its UIDVALIDITY only where it is greater.
     bench.account().create_mailbox("b").unwrap();
     bench.account().rename_mailbox("a", "c").unwrap();
     bench.account().rename_mailbox("c", "a").unwrap();
     let third = uid_validity(&bench.account().mailbox("a").unwrap());
     assert!(third > second, "{third} after {second}");
+    bench.account().delete_mailbox("a").unwrap();
+    bench.account().rename_mailbox("b", "a").unwrap();
+    let fourth = uid_validity(&bench.account().mailbox("a").unwrap());
+    assert!(
+        fourth > third,
+        "{fourth} of the older mailbox, after {third}"
+    );
 }
 
 /// RFC 9051 2.3.1.1, for all mailboxes of an account's name.
