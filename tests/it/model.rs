@@ -6,6 +6,7 @@
 mod ledger;
 mod mail;
 mod op;
+mod resolve;
 mod run;
 mod strategy;
 

@@ -150,12 +150,19 @@ fn recreated_mailbox_has_greater_uidvalidity() {
     bench.host.set_now_ms(0);
     let second = uid_validity(&bench.account().create_mailbox("a").unwrap());
     assert!(second > first, "{second} after {first}");
-    // A mailbox that comes to the name by a rename: the older one keeps its UIDVALIDITY only where it is greater.
+    // A mailbox that comes to the name by a rename keeps its UIDVALIDITY only where it is greater.
     bench.account().create_mailbox("b").unwrap();
     bench.account().rename_mailbox("a", "c").unwrap();
     bench.account().rename_mailbox("c", "a").unwrap();
     let third = uid_validity(&bench.account().mailbox("a").unwrap());
     assert!(third > second, "{third} after {second}");
+    bench.account().delete_mailbox("a").unwrap();
+    bench.account().rename_mailbox("b", "a").unwrap();
+    let fourth = uid_validity(&bench.account().mailbox("a").unwrap());
+    assert!(
+        fourth > third,
+        "{fourth} of the older mailbox, after {third}"
+    );
 }
 
 /// RFC 9051 2.3.1.1, for all mailboxes of an account's name.
@@ -544,6 +551,32 @@ fn fence_after_unrepairable_loss_skips_ahead() {
         [1, 2, 3, 5, 6, next],
         "one fence for one loss"
     );
+}
+
+/// Where the record of an account's deletion is lost, the account that was made after it under the name is still the one
+/// that the name means, in this opening and in later ones.
+#[test]
+fn account_is_found_by_name_though_the_deletion_before_it_is_lost() {
+    let bench = Bench::new();
+    bench.account();
+    let len = |bench: &Bench| {
+        // Batches begin in a sector of their own; what follows the last is zeroes.
+        let log = bench.sim.files()["log/0000000000000001.seg"].clone();
+        log.iter()
+            .rposition(|byte| *byte != 0)
+            .map_or(0, |last| last / 512 + 1)
+    };
+    let before = len(&bench);
+    bench.account().delete().unwrap();
+    let after = len(&bench);
+    append(&bench.inbox());
+    let Bench { sim, store, .. } = bench;
+    store.close().unwrap();
+    (before..after).for_each(|sector| sim.zero_sector("log/0000000000000001.seg", sector));
+    let bench = Bench::on(sim, 2);
+    assert_eq!(bench.store.recovery().holes.len(), 1);
+    assert_eq!(uids(&bench.inbox()), [1]);
+    assert_eq!(uids(&bench.reopened().inbox()), [1]);
 }
 
 /// Time of the fastest of several runs.

@@ -79,6 +79,17 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
+/// Creations, renames and deletions among few names, so that names come back.
+fn tree() -> impl Strategy<Value = Step> {
+    // "a", "A", "a/b", "d": see `NAMES`.
+    let name = || prop::sample::select(vec![3u8, 4, 5, 11]);
+    prop_oneof![
+        2 => name().prop_map(|name| Step::Create { name, noselect: false }),
+        3 => (name(), name()).prop_map(|(from, to)| Step::Rename { from, to }),
+        2 => name().prop_map(|name| Step::Delete { name }),
+    ]
+}
+
 fn keeps() -> impl Strategy<Value = Keeps> {
     prop_oneof![
         1 => Just(Keeps::Nothing),
@@ -107,6 +118,9 @@ pub(crate) fn op(written: bool) -> impl Strategy<Value = Op> {
         ),
         24 => (account(), step(), waits()).prop_map(|(account, step, wait)| {
             Op::Single { account, step, wait }
+        }),
+        9 => (account(), tree()).prop_map(|(account, step)| {
+            Op::Single { account, step, wait: true }
         }),
         5 => (account(), vec(step(), 0..5), waits()).prop_map(|(account, steps, wait)| {
             Op::Transaction { account, steps, wait }
