@@ -31,15 +31,17 @@ use crate::store::Store;
 pub struct Message {
     store: Store,
     record: u64,
+    raw_len: u32,
     body: Body,
 }
 
 impl Message {
-    pub(crate) fn open(store: Store, record: u64) -> Result<Self> {
+    pub(crate) fn open(store: Store, record: u64, raw_len: u32) -> Result<Self> {
         let body = store.inner.log.body(record)?;
         Ok(Self {
             store,
             record,
+            raw_len,
             body,
         })
     }
@@ -47,7 +49,7 @@ impl Message {
     /// Length in bytes as it was given.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.body.len() as usize
+        self.raw_len as usize
     }
 
     /// Whether it is empty: never, as empty messages are refused.

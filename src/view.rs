@@ -279,6 +279,6 @@ impl View {
             uid,
         };
         let entry = self.mailbox.get(uid.get()).ok_or_else(missing)?;
-        Message::open(self.store.clone(), entry.record)
+        Message::open(self.store.clone(), entry.record, entry.raw_len)
     }
 }
