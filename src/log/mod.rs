@@ -10,6 +10,7 @@
 //! 3. `Queue`: short, never over I/O.
 //! 4. the segment list and each segment's record table: read and written in place, never over I/O.
 
+mod close;
 mod commit;
 mod group;
 mod keeper;

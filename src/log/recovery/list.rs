@@ -3,8 +3,9 @@
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
+use super::opening::Opening;
+use super::report::RecoveryReport;
 use super::tail::Mark;
-use super::{Opening, RecoveryReport};
 use crate::error::{Error, Result};
 use crate::format::footer::{self, Trailer};
 use crate::format::segment::{Behind, Holds, SegmentHeader};

@@ -1,0 +1,206 @@
+//! The end of an opening: what was recovered is made durable, the log is put together, losses are fenced.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64};
+
+use parking_lot::{Condvar, Mutex, RwLock};
+
+use super::list::Listed;
+use super::opening::Opening;
+use super::report::RecoveryReport;
+use super::tail;
+use crate::error::{Error, Result};
+use crate::format::change::{Change, Fence};
+use crate::format::record::RecordHeader;
+use crate::format::segments::Edit;
+use crate::io::Storage;
+use crate::log::keeper::{Keeper, Work};
+use crate::log::ledger::Ledger;
+use crate::log::queue::Queue;
+use crate::log::writer::{Active, Writer, segment_len};
+use crate::log::{Log, NewRecord, Shared};
+use crate::mail::AccountId;
+use crate::options::{Durability, Options};
+
+/// What an open log is put together from.
+pub(super) struct Parts {
+    pub(super) storage: Arc<dyn Storage>,
+    pub(super) options: Options,
+    pub(super) lock: Option<Box<dyn Send + Sync>>,
+    pub(super) ledger: Ledger,
+    pub(super) tail: tail::Mark,
+    pub(super) ended: Vec<Edit>,
+    pub(super) listed: Vec<Listed>,
+    pub(super) active: Option<Active>,
+}
+
+impl Opening<'_> {
+    /// Cuts a torn tail (into quarantine first), then syncs what was recovered: once shown, it must not vanish.
+    pub(super) fn make_durable(&mut self, active: Option<&Active>) -> Result<()> {
+        // The names too: what created the store may have been killed before it synced them.
+        for folder in ["", "log"] {
+            let synced = self.storage.sync_dir(folder);
+            synced
+                .map_err(|source| Error::io("sync the folder", self.storage.describe(), source))?;
+        }
+        let Some(active) = active else { return Ok(()) };
+        if let Some(cut) = &mut self.report.cut {
+            cut.quarantine = Some(tail::quarantine(self.storage, active, cut.len)?);
+            active
+                .segment
+                .file
+                .set_len(active.end)
+                .map_err(active.segment.io("cut"))?;
+        }
+        active
+            .segment
+            .file
+            .sync()
+            .map_err(active.segment.io("sync"))
+    }
+
+    /// Puts the log together, and fences what was lost.
+    pub(super) fn finish(mut self, parts: Parts) -> Result<(Log, RecoveryReport)> {
+        let Parts {
+            storage,
+            options,
+            lock,
+            ledger,
+            tail,
+            ended,
+            listed,
+            mut active,
+        } = parts;
+        let manifest = &ledger.manifest;
+        let next_batch = self
+            .last_batch
+            .max(tail.written())
+            .max(manifest.durable_batch)
+            + 1;
+        let next_segment = self.highest_segment + 1;
+        let log_len: u64 = listed
+            .iter()
+            .filter_map(|listed| listed.segment.file.len().ok())
+            .sum();
+        if let Some(active) = &mut active {
+            active.capacity = active.capacity.max(segment_len(log_len, &options));
+            active.segment.file.expect_len(active.capacity);
+        }
+        let writer = Writer {
+            epoch: manifest.epoch,
+            nonce: manifest.nonce,
+            last_crc: self.last_crc,
+            // What was read was synced. Not `next_batch - 1`: a power cut may have taken batches that were only
+            // written and that TAIL still counts; D must never take them for acknowledged.
+            durable: self.last_batch.max(self.durable),
+            written: self.last_batch.max(self.durable),
+            doubtful: None,
+            next_segment,
+            next_record: self.next_record,
+            active,
+            ended,
+            tail: tail.file(),
+        };
+        let segments: Vec<_> = listed
+            .iter()
+            .map(|listed| Arc::clone(&listed.segment))
+            .collect();
+        let read_only = options.read_only;
+        let background = options.background && !read_only;
+        let shared = Arc::new(Shared {
+            storage,
+            store: manifest.store,
+            queue: Mutex::new(Queue::new(next_batch, self.next_record)),
+            finished: Condvar::new(),
+            done: AtomicU64::new(next_batch - 1),
+            failed: AtomicU64::new(0),
+            writer: Mutex::new(writer),
+            ledger: Mutex::new(ledger),
+            segments: RwLock::new(Arc::new(segments)),
+            large: Mutex::new(Vec::new()),
+            work: Work::new(options.prepare),
+            log_len: AtomicU64::new(log_len),
+            read_only: AtomicBool::new(read_only),
+            options,
+            lock: Mutex::new(lock),
+        });
+        if !read_only {
+            let full = listed.len().saturating_sub(1);
+            let unsealed = listed
+                .iter()
+                .zip(&self.ends)
+                .take(full)
+                .filter(|(listed, _)| !listed.is_finished());
+            for (listed, end) in unsealed {
+                shared.work.seal(Arc::clone(&listed.segment), *end);
+            }
+        }
+        let keeper = if background {
+            Some(Keeper::start(&shared)?)
+        } else {
+            None
+        };
+        let log = Log {
+            shared,
+            keeper: Mutex::new(keeper),
+        };
+        if !read_only {
+            self.fence(&log)?;
+        }
+        Ok((log, self.report))
+    }
+
+    /// Logs a fence for each loss that none covers yet.
+    fn fence(&mut self, log: &Log) -> Result<()> {
+        let holes: Vec<(u64, u64, u64)> = self
+            .report
+            .holes
+            .iter()
+            .map(|hole| (hole.first_lost, hole.last_lost, hole.to - hole.from))
+            .collect();
+        for (first_lost, last_lost, bytes) in holes {
+            let covered = self
+                .fenced
+                .iter()
+                .any(|(first, last)| *first <= first_lost && last_lost <= *last);
+            if covered || last_lost < first_lost {
+                continue;
+            }
+            let fence = Fence {
+                first_lost,
+                last_lost,
+                bound: bound(last_lost - first_lost + 1, bytes),
+            };
+            let header = RecordHeader {
+                number: 0,
+                previous: 0,
+                account: AccountId::from_bytes([0; 16]),
+                mailbox: 0,
+                modseq: 0,
+            };
+            let change = Change::Fence(fence);
+            let (batch, number) = log.join(Durability::Durable, |group| {
+                let new = NewRecord {
+                    account: header.account,
+                    mailbox: 0,
+                    modseq: 0,
+                    previous: 0,
+                    change: &mut change.clone(),
+                };
+                group.push(new, None)
+            })?;
+            log.shared.wait(batch)?;
+            self.replay
+                .replay(&RecordHeader { number, ..header }, &change);
+            self.fenced.push((first_lost, last_lost));
+        }
+        Ok(())
+    }
+}
+
+/// No account lost more UIDs, MODSEQs or ids than this: each record is one MODSEQ, and a UID takes 16 bytes or more.
+fn bound(records: u64, bytes: u64) -> u32 {
+    u32::try_from(records.saturating_add(bytes / 16))
+        .unwrap_or(u32::MAX)
+        .saturating_add(1)
+}

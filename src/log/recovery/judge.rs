@@ -1,0 +1,169 @@
+//! Where a segment ends, and what the bytes behind its last batch are: nothing, a torn tail, or damage.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use super::list::Listed;
+use super::opening::Opening;
+use super::report::Cut;
+use super::{Verdict, decide};
+use crate::error::Result;
+use crate::format::footer::RecordAt;
+use crate::format::record;
+use crate::format::segments::{Edit, What};
+use crate::log::scan::{Found, Looks, Scanner, Survey, search_bodies, search_records};
+use crate::log::writer::{Active, edit_of};
+
+impl Opening<'_> {
+    /// Judges gaps and the bytes behind the last batch. A torn tail is taken off the survey and noted; returns the
+    /// verdict for what is behind the survey's end.
+    pub(super) fn judge(
+        &self,
+        scanner: &mut Scanner<'_>,
+        survey: &mut Survey,
+        inside: bool,
+    ) -> Verdict {
+        let unsure = |found: &&Found| found.head.batch > self.durable;
+        let torn_batch = survey.batches.iter().filter(unsure).find(|found| {
+            !inside
+                && scanner
+                    .batch_looks(found)
+                    .is_some_and(|looks| decide(inside, false, looks) == Verdict::Cut)
+        });
+        let torn_gap = survey.gaps.iter().find(|gap| {
+            let before = survey
+                .batches
+                .iter()
+                .rfind(|found| found.offset < gap.start);
+            let acknowledged =
+                before.map_or(self.last_batch, |found| found.head.batch) < self.durable;
+            // Batches behind an empty place: it was not whole, only its first sectors are not there.
+            let looks = match scanner.looks(gap.start) {
+                Looks::Empty => Looks::Torn,
+                looks => looks,
+            };
+            decide(inside, acknowledged, looks) == Verdict::Cut
+        });
+        let cut = [
+            torn_batch.map(|found| found.offset),
+            torn_gap.map(|gap| gap.start),
+        ]
+        .into_iter()
+        .flatten()
+        .min();
+        if let Some(show) = self.show.filter(|_| !inside) {
+            // What a live writer is at is none of a reader's business.
+            let end = survey
+                .batches
+                .iter()
+                .find(|found| found.head.batch > show)
+                .map(|found| found.offset);
+            if let Some(end) = end.into_iter().chain(cut).min() {
+                survey.batches.retain(|found| found.offset < end);
+                survey.gaps.retain(|gap| gap.start < end);
+                survey.end = end;
+                return Verdict::End;
+            }
+        }
+        if let Some(cut) = cut {
+            survey.batches.retain(|found| found.offset < cut);
+            survey.gaps.retain(|gap| gap.start < cut);
+            survey.end = cut;
+            return Verdict::Cut;
+        }
+        let last = survey
+            .batches
+            .last()
+            .map_or(self.last_batch, |found| found.head.batch);
+        let looks = scanner.looks(survey.end);
+        if inside && looks == Looks::Empty {
+            Verdict::End
+        } else {
+            decide(inside, last < self.durable, looks)
+        }
+    }
+
+    /// Whether the segment's last batch is really its last: the next segment, the footer or the marks know. If not,
+    /// what is left of the batches behind it is looked for.
+    pub(super) fn check_chain(
+        &mut self,
+        listed: &Listed,
+        scanner: &mut Scanner<'_>,
+        from: u64,
+        places: &mut Vec<RecordAt>,
+        later: &[Listed],
+        rest: Verdict,
+    ) -> Result<()> {
+        let gap = from..scanner.written_to(from);
+        let expected = match later.first() {
+            Some(next) => next.segment.first_record(),
+            None if rest == Verdict::Hole => self.first_unknown(listed, scanner, &gap),
+            None => return Ok(()),
+        };
+        // A segment may be empty: made before a crash, or given up at its first batch.
+        let previous = later.iter().find_map(Listed::first_previous);
+        let missing = match (previous, listed.known_next()) {
+            (Some(previous), _) => previous != self.last_crc,
+            (None, Some(next)) if !later.is_empty() => next > self.next_record,
+            (None, _) => later.is_empty() || self.last_batch < self.durable,
+        };
+        if missing && expected > self.next_record {
+            self.read_gap(listed, scanner, gap, expected, places)?;
+            if later.is_empty() {
+                // The next batch must not seem to follow the last good one, or no later opening would look here.
+                self.last_crc = !self.last_crc;
+            }
+        }
+        Ok(())
+    }
+
+    /// The number behind all that the end of the log can hold: the marks say one, and so does what is found there.
+    fn first_unknown(&self, listed: &Listed, scanner: &mut Scanner<'_>, gap: &Range<u64>) -> u64 {
+        let len = usize::try_from(gap.end - gap.start).unwrap_or(usize::MAX);
+        let most = (len / record::HEADER) as u64;
+        let numbers = self.next_record..self.next_record + most.max(1);
+        let (place, bytes) = (listed.segment.place, scanner.get(gap.start, len));
+        let records = search_records(place, bytes, &numbers);
+        let records = records.iter().map(|piece| piece.frame.header.number);
+        let bodies = search_bodies(place, bytes, &numbers);
+        let bodies = bodies.iter().map(|(_, body)| body.number);
+        let found = records.chain(bodies).max().unwrap_or(self.next_record);
+        self.marked.max(found + 1)
+    }
+
+    /// The last segment is where writing goes on, unless what lies behind its end must not be touched.
+    pub(super) fn end_of_log(
+        &mut self,
+        listed: &Listed,
+        survey: &Survey,
+        rest: Verdict,
+        scanner: &mut Scanner<'_>,
+        ended: &mut Vec<Edit>,
+    ) -> Option<Active> {
+        if rest == Verdict::Hole {
+            ended.push(Edit {
+                what: What::Ended,
+                end: scanner.written_to(survey.end),
+                next_record: self.next_record,
+                ..edit_of(&listed.segment, What::Ended)
+            });
+            return None;
+        }
+        if rest == Verdict::Cut {
+            self.report.cut = Some(Cut {
+                segment: listed.segment.path().to_owned(),
+                offset: survey.end,
+                len: scanner.written_to(survey.end) - survey.end,
+                quarantine: None,
+            });
+        }
+        let capacity = listed.segment.file.len().unwrap_or(0).max(survey.end);
+        Some(Active {
+            segment: Arc::clone(&listed.segment),
+            end: survey.end,
+            capacity,
+            unsynced: false,
+            batches: survey.batches.len() as u64,
+        })
+    }
+}

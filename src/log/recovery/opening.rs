@@ -1,0 +1,126 @@
+//! The state of an opening, and what is known before the first record is read: what is missing, and how far
+//! acknowledged batches reached.
+
+use std::collections::HashSet;
+
+use super::list::Listed;
+use super::report::RecoveryReport;
+use super::{Replay, tail};
+use crate::error::{Error, Result};
+use crate::io::Storage;
+use crate::log::ledger::Ledger;
+use crate::options::Options;
+
+/// The state of an opening.
+pub(super) struct Opening<'a> {
+    pub(super) storage: &'a dyn Storage,
+    pub(super) replay: &'a mut dyn Replay,
+    pub(super) report: RecoveryReport,
+    /// Number that the next record should have, and head checksum of the last batch.
+    pub(super) next_record: u64,
+    /// The highest next number that MANIFEST and TAIL know.
+    pub(super) marked: u64,
+    pub(super) last_batch: u64,
+    pub(super) last_crc: u32,
+    /// D.
+    pub(super) durable: u64,
+    /// Lost numbers that a fence already covers.
+    pub(super) fenced: Vec<(u64, u64)>,
+    /// Segments of large bodies that a record names.
+    pub(super) large: HashSet<u64>,
+    /// A record kind of a newer build that allows reading only.
+    pub(super) newer: Option<u8>,
+    pub(super) highest_segment: u64,
+    /// Where the batches of each segment end.
+    pub(super) ends: Vec<u64>,
+    /// Read-only: the last batch that is shown. A live writer may be further on.
+    pub(super) show: Option<u64>,
+}
+
+impl<'a> Opening<'a> {
+    pub(super) fn new(
+        storage: &'a dyn Storage,
+        replay: &'a mut dyn Replay,
+        ledger: &Ledger,
+        tail: &tail::Mark,
+        read_only: bool,
+    ) -> Self {
+        Self {
+            storage,
+            replay,
+            report: RecoveryReport {
+                clean: ledger.manifest.clean,
+                ..RecoveryReport::default()
+            },
+            next_record: 1,
+            marked: tail.next_record().max(ledger.manifest.next_record),
+            last_batch: 0,
+            last_crc: 0,
+            durable: ledger.manifest.durable_batch.max(tail.durable()),
+            fenced: Vec::new(),
+            large: HashSet::new(),
+            newer: None,
+            highest_segment: 0,
+            ends: Vec::new(),
+            show: read_only.then(|| ledger.manifest.durable_batch.max(tail.written())),
+        }
+    }
+
+    /// Refuses a store of which files are missing, or that is older than its own marks, unless the loss is accepted.
+    pub(super) fn check_complete(
+        &mut self,
+        ledger: &Ledger,
+        tail: &tail::Mark,
+        segments: &[Listed],
+        options: &Options,
+    ) -> Result<()> {
+        let volume = self.storage.describe();
+        if tail.epoch() > ledger.manifest.epoch && !ledger.doubt {
+            let what = format!(
+                "MANIFEST is of epoch {}, TAIL of {}",
+                ledger.manifest.epoch,
+                tail.epoch()
+            );
+            self.report.missing.push(what);
+        }
+        for listed in segments {
+            let len = listed
+                .segment
+                .file
+                .len()
+                .map_err(listed.segment.io("read"))?;
+            let needed = listed.needed_len(tail);
+            if len < needed {
+                let what = format!(
+                    "{} has {len} bytes, {needed} are needed",
+                    listed.segment.path()
+                );
+                self.report.missing.push(what);
+            }
+        }
+        match self.report.missing.first() {
+            Some(what) if !options.read_only && !options.accept_loss => Err(Error::Incomplete {
+                path: volume,
+                what: what.clone(),
+            }),
+            _ => Ok(()),
+        }
+    }
+
+    /// D also from the heads of all batches: each says what was durable when it was written.
+    pub(super) fn find_durable(&mut self, segments: &[Listed]) {
+        let mut later = segments.iter().rev();
+        // A segment is begun only when all before it is durable: only the last one can have an uncertain end. Its
+        // header's first batch says nothing of D: numbers before it may have been burned by batches that failed.
+        let Some(last) = later.next() else { return };
+        let survey = last.scanner().survey();
+        let said = survey.batches.iter().map(|found| found.head.durable).max();
+        self.durable = self.durable.max(said.unwrap_or(0));
+    }
+
+    /// Whether every record there ever was has been read. Else a large body that no record names may be all that is
+    /// left of an acknowledged message.
+    pub(super) fn is_sure(&self) -> bool {
+        self.fenced.is_empty() && self.report.is_whole()
+    }
+}

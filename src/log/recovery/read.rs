@@ -1,0 +1,266 @@
+//! Replay: every record of every segment goes to the folds, in order of its number; what is not there is noted.
+
+use std::collections::HashSet;
+use std::ops::Range;
+
+use super::list::Listed;
+use super::opening::Opening;
+use super::report::{Hole, LostMessage};
+use super::tail;
+use crate::error::Result;
+use crate::format::body::BodyHeader;
+use crate::format::change::{BodyAt, Change};
+use crate::format::footer::RecordAt;
+use crate::format::record::{Class, Frame};
+use crate::format::segments::Edit;
+use crate::log::scan::{Found, Scanner, Survey, search_bodies, search_records};
+use crate::log::segment::Segment;
+use crate::log::writer::Active;
+
+impl Opening<'_> {
+    /// Reads all segments in order; returns the one to go on with.
+    pub(super) fn read_all(
+        &mut self,
+        segments: &[Listed],
+        tail: &tail::Mark,
+        ended: &mut Vec<Edit>,
+    ) -> Result<Option<Active>> {
+        let mut active = None;
+        for (at, listed) in segments.iter().enumerate() {
+            self.report.segments += 1;
+            let later = segments.get(at + 1..).unwrap_or_default();
+            let mut scanner = listed.scanner();
+            let mut survey = scanner.survey();
+            let inside = !later.is_empty() || listed.is_finished();
+            let rest = self.judge(&mut scanner, &mut survey, inside);
+            self.ends.push(survey.end);
+            listed.segment.set_end(survey.end);
+            let mut places = Vec::new();
+            self.read_segment(listed, &mut scanner, &survey, &mut places)?;
+            self.check_chain(listed, &mut scanner, survey.end, &mut places, later, rest)?;
+            listed.segment.set_places(places);
+            self.report.unreadable += scanner.unreadable.len() as u64;
+            if listed.is_sealed() {
+                listed.load_footer(&mut self.report);
+            } else if !inside {
+                active = self.end_of_log(listed, &survey, rest, &mut scanner, ended);
+            }
+        }
+        if active.is_none() && tail.next_record() > self.next_record {
+            // The segment that TAIL speaks of is not there at all.
+            let path = self.storage.describe();
+            self.lose(&path, 0..0, self.next_record..tail.next_record(), &[]);
+        }
+        Ok(active)
+    }
+
+    /// Replays what is there, in order, and notes what is not.
+    fn read_segment(
+        &mut self,
+        listed: &Listed,
+        scanner: &mut Scanner<'_>,
+        survey: &Survey,
+        places: &mut Vec<RecordAt>,
+    ) -> Result<()> {
+        let mut gaps = survey.gaps.iter().peekable();
+        for found in &survey.batches {
+            while let Some(gap) = gaps.next_if(|gap| gap.start < found.offset) {
+                self.read_gap(
+                    listed,
+                    scanner,
+                    gap.clone(),
+                    found.head.first_record,
+                    places,
+                )?;
+            }
+            self.read_batch(listed, scanner, found, places)?;
+        }
+        Ok(())
+    }
+
+    fn read_batch(
+        &mut self,
+        listed: &Listed,
+        scanner: &mut Scanner<'_>,
+        found: &Found,
+        places: &mut Vec<RecordAt>,
+    ) -> Result<()> {
+        let first = listed.segment.first_record();
+        let numbers =
+            found.head.first_record..found.head.first_record + u64::from(found.head.count);
+        if self.last_crc != found.head.previous && numbers.start > self.next_record {
+            self.lose(
+                listed.segment.path(),
+                found.offset..found.offset,
+                self.next_record..numbers.start,
+                &[],
+            );
+        }
+        let records_at = found.offset + found.head.head_len() as u64;
+        let bodies_at = found.offset + found.head.bodies_at() as u64;
+        let (pieces, complete) = scanner.records(found);
+        let mut here = HashSet::new();
+        for piece in &pieces {
+            let change = self.feed(&listed.segment, records_at + piece.at as u64, &piece.frame)?;
+            let body = match &change {
+                Some(Change::Deliver(deliver)) => match deliver.body {
+                    BodyAt::Here(at) => bodies_at + u64::from(at),
+                    _ => 0,
+                },
+                _ => 0,
+            };
+            put(
+                places,
+                first,
+                piece.frame.header.number,
+                records_at + piece.at as u64,
+                body,
+            );
+            here.insert(piece.frame.header.number);
+        }
+        if !complete {
+            let missing: Vec<u64> = numbers
+                .clone()
+                .filter(|number| !here.contains(number))
+                .collect();
+            let end = found.offset + u64::from(found.head.len);
+            let bytes = scanner.get(bodies_at, usize::try_from(end - bodies_at).unwrap_or(0));
+            let bodies = search_bodies(listed.segment.place, bytes, &numbers);
+            self.lose_some(listed, found.offset..end, &missing, &bodies);
+        }
+        self.report.batches += 1;
+        self.last_batch = self.last_batch.max(found.head.batch);
+        self.last_crc = found.head.crc();
+        self.next_record = self.next_record.max(numbers.end);
+        Ok(())
+    }
+
+    /// A range where no batch begins: records and bodies are looked for one by one.
+    pub(super) fn read_gap(
+        &mut self,
+        listed: &Listed,
+        scanner: &mut Scanner<'_>,
+        gap: Range<u64>,
+        before: u64,
+        places: &mut Vec<RecordAt>,
+    ) -> Result<()> {
+        let first = listed.segment.first_record();
+        let numbers = self.next_record..before;
+        let len = usize::try_from(gap.end - gap.start).unwrap_or(usize::MAX);
+        let bytes = scanner.get(gap.start, len).to_vec();
+        let place = listed.segment.place;
+        let mut pieces = search_records(place, &bytes, &numbers);
+        pieces.sort_by_key(|piece| piece.frame.header.number);
+        let bodies = search_bodies(place, &bytes, &numbers);
+        let mut here = HashSet::new();
+        for piece in &pieces {
+            let number = piece.frame.header.number;
+            let at = gap.start + piece.at as u64;
+            self.feed(&listed.segment, at, &piece.frame)?;
+            let body = bodies.iter().find(|(_, body)| body.number == number);
+            put(
+                places,
+                first,
+                number,
+                at,
+                body.map_or(0, |(at, _)| gap.start + *at as u64),
+            );
+            here.insert(number);
+        }
+        let missing: Vec<u64> = numbers.filter(|number| !here.contains(number)).collect();
+        self.lose_some(listed, gap, &missing, &bodies);
+        self.next_record = self.next_record.max(before);
+        Ok(())
+    }
+
+    /// Hands a record to the folds.
+    fn feed(&mut self, segment: &Segment, at: u64, frame: &Frame<'_>) -> Result<Option<Change>> {
+        self.report.records += 1;
+        let change = match frame.change() {
+            Ok(change) => change,
+            Err(fault) if fault.is_newer() => match frame.class {
+                Class::Ignorable => return Ok(None),
+                Class::ReadOnlySafe => {
+                    self.newer = Some(frame.kind);
+                    return Ok(None);
+                }
+                Class::MustKnow => return Err(segment.fault(at, fault)),
+            },
+            Err(fault) => return Err(segment.fault(at, fault)),
+        };
+        match &change {
+            Change::Fence(fence) => self.fenced.push((fence.first_lost, fence.last_lost)),
+            Change::Deliver(deliver) => {
+                if let BodyAt::Segment(number) = deliver.body {
+                    self.large.insert(number);
+                }
+            }
+            _ => {}
+        }
+        self.replay.replay(&frame.header, &change);
+        Ok(Some(change))
+    }
+
+    /// Notes that the records `missing` are lost, in runs; `bodies` were found and tell which messages they were.
+    fn lose_some(
+        &mut self,
+        listed: &Listed,
+        at: Range<u64>,
+        missing: &[u64],
+        bodies: &[(usize, BodyHeader)],
+    ) {
+        for run in missing.chunk_by(|a, b| a + 1 == *b) {
+            if let (Some(first), Some(last)) = (run.first(), run.last()) {
+                self.lose(listed.segment.path(), at.clone(), *first..*last + 1, bodies);
+            }
+        }
+    }
+
+    fn lose(
+        &mut self,
+        path: &str,
+        at: Range<u64>,
+        numbers: Range<u64>,
+        bodies: &[(usize, BodyHeader)],
+    ) {
+        for (_, body) in bodies
+            .iter()
+            .filter(|(_, body)| numbers.contains(&body.number))
+        {
+            self.report.lost.push(LostMessage {
+                account: body.account,
+                mailbox: body.mailbox,
+                uid: body.uid,
+                record: body.number,
+            });
+        }
+        self.report.holes.push(Hole {
+            segment: path.to_owned(),
+            from: at.start,
+            to: at.end,
+            first_lost: numbers.start,
+            last_lost: numbers.end.saturating_sub(1),
+        });
+    }
+}
+
+/// Notes where record `number` lies.
+fn put(places: &mut Vec<RecordAt>, first: u64, number: u64, frame: u64, body: u64) {
+    let Some(index) = number
+        .checked_sub(first)
+        .and_then(|index| usize::try_from(index).ok())
+    else {
+        return;
+    };
+    // A number is at most what the file's bytes can hold: bounded by what was read.
+    if index >= places.len() {
+        places.resize(index + 1, RecordAt::default());
+    }
+    let narrow = |at: u64| u32::try_from(at).unwrap_or(0);
+    if let Some(place) = places.get_mut(index) {
+        *place = RecordAt {
+            frame: narrow(frame),
+            body: narrow(body),
+        };
+    }
+}
