@@ -624,3 +624,40 @@ fn no_operations_work_under_a_lock_grows_with_the_store() {
     assert!(grown(0) < 10.0, "looking: {times:?}");
     assert!(grown(1) < 20.0, "changing: {times:?}");
 }
+
+/// Behind the last byte that is not zero: where the next batch goes.
+fn log_end(bench: &Bench) -> usize {
+    let log = bench.sim.files()["log/0000000000000001.seg"].clone();
+    let last = log.iter().rposition(|byte| *byte != 0);
+    last.map_or(0, |last| (last + 1).next_multiple_of(512))
+}
+
+/// RFC 9051 6.3.6: a mailbox or an account that comes to a name by a rename has a greater UIDVALIDITY than any that had
+/// the name, also where the records of that one are lost.
+#[test]
+fn renamed_onto_a_name_of_lost_history_has_greater_uidvalidity() {
+    let bench = Bench::new();
+    bench.account().create_mailbox("old").unwrap();
+    bench.store.create_account("bob").unwrap();
+    let start = log_end(&bench);
+    let lost = uid_validity(&bench.account().create_mailbox("new").unwrap());
+    bench.account().delete_mailbox("new").unwrap();
+    let carol = bench.store.create_account("carol").unwrap();
+    let carols = uid_validity(&carol.inbox().unwrap());
+    carol.delete().unwrap();
+    let end = log_end(&bench);
+    append(&bench.inbox());
+    let Bench { sim, store, .. } = bench;
+    store.close().unwrap();
+    (start / 512..end / 512).for_each(|at| sim.zero_sector("log/0000000000000001.seg", at));
+    let bench = Bench::on(sim, 2).reopened();
+    let old = uid_validity(&bench.account().mailbox("old").unwrap());
+    assert!(old < lost, "or this shows nothing");
+    bench.account().rename_mailbox("old", "new").unwrap();
+    let new = uid_validity(&bench.account().mailbox("new").unwrap());
+    assert!(new > lost, "{new} after {lost}");
+    bench.store.account("bob").unwrap().rename("carol").unwrap();
+    let carol = bench.store.account("carol").unwrap();
+    let new = uid_validity(&carol.inbox().unwrap());
+    assert!(new > carols, "{new} after {carols}");
+}
