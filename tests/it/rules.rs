@@ -625,6 +625,46 @@ fn no_operations_work_under_a_lock_grows_with_the_store() {
     assert!(grown(1) < 20.0, "changing: {times:?}");
 }
 
+/// RFC 9051 2.3.1.1: what was only written and then lost by a power cut is no damage, and yet nothing that it gave out
+/// is given again. The opening that finds it out says so, and no later one.
+#[test]
+fn skipped_numbers_are_no_damage_at_a_later_opening() {
+    let bench = Bench::new();
+    let inbox = bench.inbox();
+    append(&inbox);
+    let written = mailkeep::Durability::Written;
+    let commit = bench
+        .store
+        .deliver_with(TEXT, [Delivery::to(&inbox)], written);
+    commit.unwrap().wait().unwrap();
+    let shown = inbox.status().unwrap();
+    let tail = bench.sim.inode("TAIL");
+    let only_tail =
+        &mut |what| matches!(what, crate::sim::Pending::Sector { inode, .. } if inode == tail);
+    let crashed = bench.sim.crash(bench.sim.ops_len(), only_tail);
+    let bench = Bench::on(crashed, 2);
+    let report = bench.store.recovery();
+    let lost = report.unsynced.expect("TAIL knows");
+    assert_eq!(lost.first_lost, lost.last_lost);
+    assert!(report.is_whole(), "{report}");
+    assert!(report.to_string().contains("not synced"), "{report}");
+    let status = bench.inbox().status().unwrap();
+    assert!(status.uid_next >= shown.uid_next, "{status:?}");
+    assert!(status.highest_modseq > shown.highest_modseq, "{status:?}");
+    let bench = bench.reopened();
+    let report = bench.store.recovery();
+    assert_eq!((report.unsynced, report.is_whole()), (None, true));
+    assert_eq!(
+        bench.inbox().status().unwrap(),
+        status,
+        "a clean close and opening change nothing"
+    );
+    assert!(append(&bench.inbox()) > 2);
+    let bench = bench.reopened();
+    assert!(bench.store.recovery().is_whole());
+    assert_eq!(bench.store.recovery().unsynced, None);
+}
+
 /// Behind the last byte that is not zero: where the next batch goes.
 fn log_end(bench: &Bench) -> usize {
     let log = bench.sim.files()["log/0000000000000001.seg"].clone();
@@ -660,4 +700,41 @@ fn renamed_onto_a_name_of_lost_history_has_greater_uidvalidity() {
     let carol = bench.store.account("carol").unwrap();
     let new = uid_validity(&carol.inbox().unwrap());
     assert!(new > carols, "{new} after {carols}");
+}
+
+/// A log that was closed is read up to its end and no further, however much is prepared behind it.
+#[test]
+fn clean_opening_reads_nothing_behind_the_end() {
+    const LOG: &str = "log/0000000000000001.seg";
+    let bench = Bench::new();
+    append(&bench.inbox());
+    let end = log_end(&bench);
+    bench.store.close().unwrap();
+    let mut files = bench.sim.files();
+    let len = 1 << 20;
+    files.get_mut(LOG).unwrap().resize(len, 0);
+    let closed = |hurt: bool| {
+        let sim = Sim::from_files(files.clone());
+        if hurt {
+            sim.fail_reads(LOG, end + (64 << 10)..len);
+        }
+        sim
+    };
+    let bench = Bench::on(closed(true), 2);
+    assert_eq!(bench.store.recovery().unreadable, 0);
+    assert_eq!(append(&bench.inbox()), 2);
+    // Not closed: all of it may hold batches.
+    let killed = bench.sim.killed(bench.sim.ops_len());
+    killed.fail_reads(LOG, len - 4096..len);
+    assert!(Bench::on(killed, 3).store.recovery().unreadable > 0);
+    // MANIFEST and TAIL put back from an older copy: what was committed since is found.
+    let bench = Bench::on(closed(false), 4);
+    assert_eq!(append(&bench.inbox()), 2);
+    bench.store.close().unwrap();
+    let mut mixed = bench.sim.files();
+    for name in ["MANIFEST", "TAIL"] {
+        mixed.insert(name.into(), files[name].clone());
+    }
+    let bench = Bench::on(Sim::from_files(mixed), 5);
+    assert_eq!(uids(&bench.inbox()), [1, 2]);
 }
