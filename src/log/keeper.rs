@@ -197,7 +197,7 @@ impl Shared {
                 drop(state);
                 let now = self.work.commits.load(Ordering::Relaxed);
                 // Of batches that were only written nothing else tells after a power cut: TAIL goes to the medium
-                // even when there is no rest. Who waits for durable ones is not made to wait for it.
+                // even when there is no rest.
                 if timed_out && (now == seen || self.has_unsynced()) {
                     self.sync_tail();
                 }
@@ -257,10 +257,10 @@ impl Shared {
         Ok(file)
     }
 
-    /// Whether batches were written and not synced. Unknown while a batch is being written: then it says no.
+    /// Whether batches were written and not synced. Waits for one that is being written.
     fn has_unsynced(&self) -> bool {
-        let writer = self.writer.try_lock();
-        writer.is_some_and(|writer| writer.written > writer.durable)
+        let writer = self.writer.lock();
+        writer.written > writer.durable
     }
 
     fn sync_tail(&self) {

@@ -9,7 +9,7 @@ use mailkeep::{
     Outcome, Store, Uid, UidSet,
 };
 
-use crate::sim::{Call, Fault, Sim, SimHost};
+use crate::sim::{Call, Fault, Op, Sim, SimHost};
 
 const NOON: i64 = 1_700_000_000;
 const TEXT: &[u8] = b"Subject: rules\r\n\r\nbody\r\n";
@@ -737,4 +737,29 @@ fn clean_opening_reads_nothing_behind_the_end() {
     }
     let bench = Bench::on(Sim::from_files(mixed), 5);
     assert_eq!(uids(&bench.inbox()), [1, 2]);
+}
+
+/// Of commits that are only written TAIL alone tells after a power cut: it gets to the medium though they never cease.
+#[test]
+fn marks_of_written_commits_are_synced_without_a_rest() {
+    let sim = Sim::new();
+    let host = Arc::new(SimHost::new(NOON * 1000, 1 << 32));
+    let store = Store::open_on(sim.storage(), Options::new().host(host)).unwrap();
+    let inbox = store.create_account("anna").unwrap().inbox().unwrap();
+    let tail = sim.inode("TAIL");
+    let (start, mut seen) = (Instant::now(), sim.ops_len());
+    let synced = |op: &Op| matches!(op, Op::Sync { inode } if *inode == tail);
+    loop {
+        for _ in 0..200 {
+            let written = mailkeep::Durability::Written;
+            let commit = store.deliver_with(TEXT, [Delivery::to(&inbox)], written);
+            commit.unwrap().wait().unwrap();
+        }
+        let ops = sim.ops();
+        if ops[seen..].iter().any(synced) {
+            break;
+        }
+        seen = ops.len();
+        assert!(start.elapsed() < Duration::from_secs(3), "never synced");
+    }
 }
