@@ -62,7 +62,7 @@ pub use account::{Account, MailboxInfo};
 pub use deliver::{Delivery, Raw};
 pub use error::{Error, Result};
 pub use index::{Counters, Delivered, Flagged, Transferring};
-pub use log::{Commit, Cut, Damage, Hole, LostMessage, RecoveryReport};
+pub use log::{Commit, Cut, Damage, Hole, LostMessage, RecoveryReport, Unsynced};
 pub use mail::{
     AccountId, Digest, EmailId, FlagChange, Flags, InternalDate, Keyword, MailboxName, ModSeq,
     SpecialUse, Uid, UidSet, UidValidity,

@@ -11,6 +11,13 @@ use crate::io::{Host, System};
 pub enum Durability {
     /// Handed to the operating system: survives the death of the process, not a power cut or a crash of the system.
     /// For what can be delivered again: imports, caches.
+    ///
+    /// What a power cut takes of it is lost with all that it gave out. Of what was written up to the last sync of the
+    /// file TAIL (several times a second with [`Options::background`], else at closing only) or before a later durable
+    /// commit, no UID, MODSEQ or id is given again; [`unsynced`](crate::RecoveryReport::unsynced) says what is lost.
+    /// Of what was written after that the medium holds nothing, not even that it was: **its UIDs may be given to other
+    /// messages**. Who has shown them to clients wants [`Durable`](Self::Durable), or [`Store::sync`](crate::Store::sync)
+    /// before showing them.
     Written,
     /// On the medium (`fdatasync` returned): survives a power cut too. The default.
     #[default]

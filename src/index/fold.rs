@@ -37,6 +37,8 @@ pub(crate) struct Fold {
     pub(crate) subscriptions: Arc<BTreeSet<(u32, Arc<str>)>>,
     /// Names that mailboxes had and have no more, with the highest UIDVALIDITY they had.
     pub(crate) past_names: Arc<BTreeMap<Arc<str>, u32>>,
+    /// Highest UIDVALIDITY that any name may have had: the records of which mailbox had it may be lost.
+    pub(crate) past_floor: u32,
     pub(crate) keywords: Keywords,
     /// How often a record named another one as the record before it than the one that was.
     pub(crate) chain_breaks: u64,
@@ -60,6 +62,7 @@ impl Fold {
             mailboxes: Arc::default(),
             subscriptions: Arc::default(),
             past_names: Arc::default(),
+            past_floor: 0,
             keywords: Keywords::default(),
             chain_breaks: 0,
         }
@@ -202,6 +205,7 @@ impl Fold {
         self.next_email = self.next_email.saturating_add(bound);
         self.next_mailbox = self.next_mailbox.saturating_add(bound);
         self.uid_validity_mark = self.uid_validity_mark.saturating_add(fence.bound);
+        self.past_floor = self.uid_validity_mark;
         for mailbox in Arc::make_mut(&mut self.mailboxes).values_mut() {
             Arc::make_mut(mailbox).fence(fence.bound, self.modseq);
         }
@@ -300,6 +304,12 @@ impl Fold {
                 }
             }
         }
+    }
+
+    /// Highest UIDVALIDITY that a mailbox of that full name had, or may have had.
+    pub(crate) fn past_mark(&self, path: &str) -> u32 {
+        let known = self.past_names.get(path).copied();
+        known.unwrap_or(0).max(self.past_floor)
     }
 
     /// The mailbox is about to lose its name: a later one of that name needs a greater UIDVALIDITY.

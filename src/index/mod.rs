@@ -48,6 +48,8 @@ pub(crate) struct Names {
     by_name: BTreeMap<Arc<str>, AccountId>,
     /// Names that accounts had and have no more, with the highest UIDVALIDITY they gave.
     marks: HashMap<Arc<str>, u32>,
+    /// Highest UIDVALIDITY that an account of any name may have given: records that tell of it may be lost.
+    floor: u32,
 }
 
 /// An account: what is durable, and what will be, in order.
@@ -217,9 +219,9 @@ impl Names {
         *most = mark.max(*most);
     }
 
-    /// Highest UIDVALIDITY that earlier accounts of that name gave.
+    /// Highest UIDVALIDITY that earlier accounts of that name gave, or may have given.
     pub(crate) fn mark(&self, name: &str) -> u32 {
-        self.marks.get(name).copied().unwrap_or(0)
+        self.marks.get(name).copied().unwrap_or(0).max(self.floor)
     }
 }
 
@@ -235,13 +237,15 @@ impl Replay for Loader {
         if matches!(change, Change::Fence(_)) {
             for fold in self.folds.values_mut() {
                 fold.apply(header, change);
+                self.names.floor = self.names.floor.max(fold.past_floor);
             }
             return;
         }
-        let fold = self
-            .folds
-            .entry(header.account)
-            .or_insert_with(|| Fold::new(header.account));
+        let fold = self.folds.entry(header.account).or_insert_with(|| Fold {
+            // Its own earlier records may be the lost ones.
+            past_floor: self.names.floor,
+            ..Fold::new(header.account)
+        });
         let (before, mark) = (Arc::clone(&fold.name), fold.uid_validity_mark);
         fold.apply(header, change);
         match change {

@@ -196,7 +196,9 @@ impl Shared {
                 let timed_out = self.work.wake.wait_for(&mut state, IDLE).timed_out();
                 drop(state);
                 let now = self.work.commits.load(Ordering::Relaxed);
-                if timed_out && now == seen {
+                // Of batches that were only written nothing else tells after a power cut: TAIL goes to the medium
+                // even when there is no rest.
+                if timed_out && (now == seen || self.has_unsynced()) {
                     self.sync_tail();
                 }
                 seen = now;
@@ -253,6 +255,12 @@ impl Shared {
         fill_from(&*file, 0, len)?;
         file.sync()?;
         Ok(file)
+    }
+
+    /// Whether batches were written and not synced. Waits for one that is being written.
+    fn has_unsynced(&self) -> bool {
+        let writer = self.writer.lock();
+        writer.written > writer.durable
     }
 
     fn sync_tail(&self) {

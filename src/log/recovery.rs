@@ -23,7 +23,7 @@ use std::sync::Arc;
 pub(crate) use create::{find_or_create, lock};
 pub(super) use tail::TAIL;
 
-pub use report::{Cut, Hole, LostMessage, RecoveryReport};
+pub use report::{Cut, Hole, LostMessage, RecoveryReport, Unsynced};
 
 use super::Log;
 use super::ledger::Ledger;
@@ -136,13 +136,14 @@ impl Log {
         let mut opening = Opening::new(&*storage, replay, &ledger, &tail, options.read_only);
         opening.note(&mut listed);
         opening.check_complete(&ledger, &tail, &listed.segments, &options)?;
-        opening.find_durable(&listed.segments);
+        let clean = tail.clean_end(&ledger.manifest);
+        let last = opening.survey_last(&listed.segments, clean);
         let mut ended = Vec::new();
-        let active = opening.read_all(&listed.segments, &tail, &mut ended)?;
+        let active = opening.read_all(&listed.segments, last, &tail, &mut ended)?;
         if let (Some(kind), false) = (opening.newer, options.read_only) {
             return Err(Error::fault(storage.describe(), 0, Fault::Kind { kind }));
         }
-        opening.next_record = opening.next_record.max(opening.marked);
+        opening.skip_unsynced(active.as_ref(), &tail);
         if !options.read_only {
             opening.make_durable(active.as_ref())?;
             let (nonce, epoch) = (options.host.unique(), tail.epoch());

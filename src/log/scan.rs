@@ -12,7 +12,7 @@ use crate::format::{PAGE, SECTOR};
 use crate::io::File;
 
 /// Bytes read at a time, at least.
-const WINDOW: usize = 64 * 1024;
+pub(super) const WINDOW: usize = 64 * 1024;
 
 /// A salvage may spend this many times the length of what it searches on checksums. Honest bytes need one; bytes made
 /// to waste time get no more.
@@ -145,7 +145,7 @@ impl<'a> Scanner<'a> {
     }
 
     /// The first sound batch at or behind `at`.
-    fn next_batch(&mut self, at: u64) -> Option<Found> {
+    pub(super) fn next_batch(&mut self, at: u64) -> Option<Found> {
         let mut offset = at;
         while offset < self.limit {
             if let Some(head) = self.head(offset) {

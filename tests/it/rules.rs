@@ -9,7 +9,7 @@ use mailkeep::{
     Outcome, Store, Uid, UidSet,
 };
 
-use crate::sim::{Call, Fault, Sim, SimHost};
+use crate::sim::{Call, Fault, Op, Sim, SimHost};
 
 const NOON: i64 = 1_700_000_000;
 const TEXT: &[u8] = b"Subject: rules\r\n\r\nbody\r\n";
@@ -623,4 +623,143 @@ fn no_operations_work_under_a_lock_grows_with_the_store() {
     let grown = |at: usize| times[1][at].as_secs_f64() / times[0][at].as_secs_f64();
     assert!(grown(0) < 10.0, "looking: {times:?}");
     assert!(grown(1) < 20.0, "changing: {times:?}");
+}
+
+/// RFC 9051 2.3.1.1: what was only written and then lost by a power cut is no damage, and yet nothing that it gave out
+/// is given again. The opening that finds it out says so, and no later one.
+#[test]
+fn skipped_numbers_are_no_damage_at_a_later_opening() {
+    let bench = Bench::new();
+    let inbox = bench.inbox();
+    append(&inbox);
+    let written = mailkeep::Durability::Written;
+    let commit = bench
+        .store
+        .deliver_with(TEXT, [Delivery::to(&inbox)], written);
+    commit.unwrap().wait().unwrap();
+    let shown = inbox.status().unwrap();
+    let tail = bench.sim.inode("TAIL");
+    let only_tail =
+        &mut |what| matches!(what, crate::sim::Pending::Sector { inode, .. } if inode == tail);
+    let crashed = bench.sim.crash(bench.sim.ops_len(), only_tail);
+    let bench = Bench::on(crashed, 2);
+    let report = bench.store.recovery();
+    let lost = report.unsynced.expect("TAIL knows");
+    assert_eq!(lost.first_lost, lost.last_lost);
+    assert!(report.is_whole(), "{report}");
+    assert!(report.to_string().contains("not synced"), "{report}");
+    let status = bench.inbox().status().unwrap();
+    assert!(status.uid_next >= shown.uid_next, "{status:?}");
+    assert!(status.highest_modseq > shown.highest_modseq, "{status:?}");
+    let bench = bench.reopened();
+    let report = bench.store.recovery();
+    assert_eq!((report.unsynced, report.is_whole()), (None, true));
+    assert_eq!(
+        bench.inbox().status().unwrap(),
+        status,
+        "a clean close and opening change nothing"
+    );
+    assert!(append(&bench.inbox()) > 2);
+    let bench = bench.reopened();
+    assert!(bench.store.recovery().is_whole());
+    assert_eq!(bench.store.recovery().unsynced, None);
+}
+
+/// Behind the last byte that is not zero: where the next batch goes.
+fn log_end(bench: &Bench) -> usize {
+    let log = bench.sim.files()["log/0000000000000001.seg"].clone();
+    let last = log.iter().rposition(|byte| *byte != 0);
+    last.map_or(0, |last| (last + 1).next_multiple_of(512))
+}
+
+/// RFC 9051 6.3.6: a mailbox or an account that comes to a name by a rename has a greater UIDVALIDITY than any that had
+/// the name, also where the records of that one are lost.
+#[test]
+fn renamed_onto_a_name_of_lost_history_has_greater_uidvalidity() {
+    let bench = Bench::new();
+    bench.account().create_mailbox("old").unwrap();
+    bench.store.create_account("bob").unwrap();
+    let start = log_end(&bench);
+    let lost = uid_validity(&bench.account().create_mailbox("new").unwrap());
+    bench.account().delete_mailbox("new").unwrap();
+    let carol = bench.store.create_account("carol").unwrap();
+    let carols = uid_validity(&carol.inbox().unwrap());
+    carol.delete().unwrap();
+    let end = log_end(&bench);
+    append(&bench.inbox());
+    let Bench { sim, store, .. } = bench;
+    store.close().unwrap();
+    (start / 512..end / 512).for_each(|at| sim.zero_sector("log/0000000000000001.seg", at));
+    let bench = Bench::on(sim, 2).reopened();
+    let old = uid_validity(&bench.account().mailbox("old").unwrap());
+    assert!(old < lost, "or this shows nothing");
+    bench.account().rename_mailbox("old", "new").unwrap();
+    let new = uid_validity(&bench.account().mailbox("new").unwrap());
+    assert!(new > lost, "{new} after {lost}");
+    bench.store.account("bob").unwrap().rename("carol").unwrap();
+    let carol = bench.store.account("carol").unwrap();
+    let new = uid_validity(&carol.inbox().unwrap());
+    assert!(new > carols, "{new} after {carols}");
+}
+
+/// A log that was closed is read up to its end and no further, however much is prepared behind it.
+#[test]
+fn clean_opening_reads_nothing_behind_the_end() {
+    const LOG: &str = "log/0000000000000001.seg";
+    let bench = Bench::new();
+    append(&bench.inbox());
+    let end = log_end(&bench);
+    bench.store.close().unwrap();
+    let mut files = bench.sim.files();
+    let len = 1 << 20;
+    files.get_mut(LOG).unwrap().resize(len, 0);
+    let closed = |hurt: bool| {
+        let sim = Sim::from_files(files.clone());
+        if hurt {
+            sim.fail_reads(LOG, end + (64 << 10)..len);
+        }
+        sim
+    };
+    let bench = Bench::on(closed(true), 2);
+    assert_eq!(bench.store.recovery().unreadable, 0);
+    assert_eq!(append(&bench.inbox()), 2);
+    // Not closed: all of it may hold batches.
+    let killed = bench.sim.killed(bench.sim.ops_len());
+    killed.fail_reads(LOG, len - 4096..len);
+    assert!(Bench::on(killed, 3).store.recovery().unreadable > 0);
+    // MANIFEST and TAIL put back from an older copy: what was committed since is found.
+    let bench = Bench::on(closed(false), 4);
+    assert_eq!(append(&bench.inbox()), 2);
+    bench.store.close().unwrap();
+    let mut mixed = bench.sim.files();
+    for name in ["MANIFEST", "TAIL"] {
+        mixed.insert(name.into(), files[name].clone());
+    }
+    let bench = Bench::on(Sim::from_files(mixed), 5);
+    assert_eq!(uids(&bench.inbox()), [1, 2]);
+}
+
+/// Of commits that are only written TAIL alone tells after a power cut: it gets to the medium though they never cease.
+#[test]
+fn marks_of_written_commits_are_synced_without_a_rest() {
+    let sim = Sim::new();
+    let host = Arc::new(SimHost::new(NOON * 1000, 1 << 32));
+    let store = Store::open_on(sim.storage(), Options::new().host(host)).unwrap();
+    let inbox = store.create_account("anna").unwrap().inbox().unwrap();
+    let tail = sim.inode("TAIL");
+    let (start, mut seen) = (Instant::now(), sim.ops_len());
+    let synced = |op: &Op| matches!(op, Op::Sync { inode } if *inode == tail);
+    loop {
+        for _ in 0..200 {
+            let written = mailkeep::Durability::Written;
+            let commit = store.deliver_with(TEXT, [Delivery::to(&inbox)], written);
+            commit.unwrap().wait().unwrap();
+        }
+        let ops = sim.ops();
+        if ops[seen..].iter().any(synced) {
+            break;
+        }
+        seen = ops.len();
+        assert!(start.elapsed() < Duration::from_secs(3), "never synced");
+    }
 }

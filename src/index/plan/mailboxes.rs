@@ -173,7 +173,7 @@ impl Draft {
     }
 
     /// Which mailboxes below `top` need a greater UIDVALIDITY when `from` becomes `to`: those whose new name once
-    /// belonged to a mailbox with an equal or greater one.
+    /// belonged to a mailbox with an equal or greater one, or may have.
     fn fresh_uid_validities(
         &mut self,
         top: u32,
@@ -189,9 +189,9 @@ impl Draft {
                 path.strip_prefix(from.as_str()).unwrap_or_default()
             );
             MailboxName::new(&new_path)?;
-            let past = self.fold().past_names.get(new_path.as_str()).copied();
+            let past = self.fold().past_mark(&new_path);
             let present = self.mailbox(id)?.uid_validity.get();
-            if past.is_some_and(|past| past >= present) {
+            if past >= present {
                 above = self.uid_validity(above)?.get();
                 fresh.push((id, above));
             }

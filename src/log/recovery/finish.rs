@@ -152,13 +152,12 @@ impl Opening<'_> {
 
     /// Logs a fence for each loss that none covers yet.
     fn fence(&mut self, log: &Log) -> Result<()> {
-        let holes: Vec<(u64, u64, u64)> = self
-            .report
-            .holes
-            .iter()
-            .map(|hole| (hole.first_lost, hole.last_lost, hole.to - hole.from))
-            .collect();
-        for (first_lost, last_lost, bytes) in holes {
+        let holes = self.report.holes.iter();
+        let holes = holes.map(|hole| (hole.first_lost, hole.last_lost, hole.to - hole.from));
+        let unsynced = self.report.unsynced.iter();
+        let unsynced = unsynced.map(|lost| (lost.first_lost, lost.last_lost, lost.bytes));
+        let losses: Vec<(u64, u64, u64)> = holes.chain(unsynced).collect();
+        for (first_lost, last_lost, bytes) in losses {
             let covered = self
                 .fenced
                 .iter()

@@ -101,7 +101,10 @@ impl Opening<'_> {
             None => return Ok(()),
         };
         // A segment may be empty: made before a crash, or given up at its first batch.
-        let previous = later.iter().find_map(Listed::first_previous);
+        let previous = later.split_last().and_then(|(_, between)| {
+            let first = between.iter().find_map(Listed::first_previous);
+            first.or(self.last_previous)
+        });
         let missing = match (previous, listed.known_next()) {
             (Some(previous), _) => previous != self.last_crc,
             (None, Some(next)) if !later.is_empty() => next > self.next_record,

@@ -76,11 +76,8 @@ impl Listed {
 
     /// The checksum that its first batch repeats of the batch before it.
     pub(super) fn first_previous(&self) -> Option<u32> {
-        self.scanner()
-            .survey()
-            .batches
-            .first()
-            .map(|found| found.head.previous)
+        let first = self.scanner().next_batch(PAGE as u64);
+        first.map(|found| found.head.previous)
     }
 
     /// The number after its last record, where its end is known.

@@ -4,11 +4,13 @@
 use std::collections::HashSet;
 
 use super::list::Listed;
-use super::report::RecoveryReport;
+use super::report::{RecoveryReport, Unsynced};
 use super::{Replay, tail};
 use crate::error::{Error, Result};
 use crate::io::Storage;
 use crate::log::ledger::Ledger;
+use crate::log::scan::{Scanner, Survey, WINDOW};
+use crate::log::writer::Active;
 use crate::options::Options;
 
 /// The state of an opening.
@@ -24,6 +26,8 @@ pub(super) struct Opening<'a> {
     pub(super) last_crc: u32,
     /// D.
     pub(super) durable: u64,
+    /// What the last segment's first batch repeats of the batch before it.
+    pub(super) last_previous: Option<u32>,
     /// Lost numbers that a fence already covers.
     pub(super) fenced: Vec<(u64, u64)>,
     /// Segments of large bodies that a record names.
@@ -57,6 +61,7 @@ impl<'a> Opening<'a> {
             last_batch: 0,
             last_crc: 0,
             durable: ledger.manifest.durable_batch.max(tail.durable()),
+            last_previous: None,
             fenced: Vec::new(),
             large: HashSet::new(),
             newer: None,
@@ -107,20 +112,65 @@ impl<'a> Opening<'a> {
         }
     }
 
-    /// D also from the heads of all batches: each says what was durable when it was written.
-    pub(super) fn find_durable(&mut self, segments: &[Listed]) {
-        let mut later = segments.iter().rev();
+    /// Surveys the last segment, and learns D from the heads there too: each batch says what was durable when it was
+    /// written. Of a log that was closed at `clean` (segment, offset), what was prepared behind its end is not read.
+    pub(super) fn survey_last<'s>(
+        &mut self,
+        segments: &'s [Listed],
+        clean: Option<(u64, u64)>,
+    ) -> Option<(Scanner<'s>, Survey)> {
         // A segment is begun only when all before it is durable: only the last one can have an uncertain end. Its
         // header's first batch says nothing of D: numbers before it may have been burned by batches that failed.
-        let Some(last) = later.next() else { return };
-        let survey = last.scanner().survey();
+        let last = segments.last()?;
+        let mut scanner = last.scanner();
+        let clean = clean.filter(|(segment, _)| *segment == last.segment.number());
+        let closed = clean.and_then(|(_, end)| self.survey_closed(&mut scanner, end));
+        let survey = closed.unwrap_or_else(|| scanner.survey());
         let said = survey.batches.iter().map(|found| found.head.durable).max();
         self.durable = self.durable.max(said.unwrap_or(0));
+        self.last_previous = survey.batches.first().map(|found| found.head.previous);
+        Some((scanner, survey))
+    }
+
+    /// The survey up to `end`, if the batch that was durable at closing is the last one there and nothing follows it.
+    /// Else the marks are not of this log (files put back from a copy, say), and all of it must be looked at.
+    fn survey_closed(&self, scanner: &mut Scanner<'_>, end: u64) -> Option<Survey> {
+        let whole = scanner.limit;
+        // A batch that follows would begin right at the end.
+        scanner.limit = whole.min(end.saturating_add(WINDOW as u64));
+        let survey = scanner.survey();
+        let last = survey.batches.last().map(|found| found.head.batch);
+        let sure = last == Some(self.durable)
+            && survey.end == end
+            && survey
+                .batches
+                .iter()
+                .all(|found| found.head.batch <= self.durable)
+            && scanner.written_from(end).is_none();
+        if !sure {
+            scanner.limit = whole;
+        }
+        sure.then_some(survey)
+    }
+
+    /// The log ends as it may, and yet the marks know of more: batches that were written, acknowledged as that, and
+    /// lost in a power cut. Their numbers are passed over.
+    pub(super) fn skip_unsynced(&mut self, active: Option<&Active>, tail: &tail::Mark) {
+        let (first, next) = (self.next_record, self.marked);
+        self.next_record = first.max(next);
+        let Some(active) = active.filter(|_| first < next) else {
+            return;
+        };
+        self.report.unsynced = Some(Unsynced {
+            first_lost: first,
+            last_lost: next - 1,
+            bytes: tail.bytes_behind(active.segment.number(), active.end),
+        });
     }
 
     /// Whether every record there ever was has been read. Else a large body that no record names may be all that is
     /// left of an acknowledged message.
     pub(super) fn is_sure(&self) -> bool {
-        self.fenced.is_empty() && self.report.is_whole()
+        self.fenced.is_empty() && self.report.is_whole() && self.report.unsynced.is_none()
     }
 }

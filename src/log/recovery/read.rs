@@ -18,10 +18,11 @@ use crate::log::segment::Segment;
 use crate::log::writer::Active;
 
 impl Opening<'_> {
-    /// Reads all segments in order; returns the one to go on with.
+    /// Reads all segments in order; returns the one to go on with. `last` is the survey of the last one.
     pub(super) fn read_all(
         &mut self,
         segments: &[Listed],
+        mut last: Option<(Scanner<'_>, Survey)>,
         tail: &tail::Mark,
         ended: &mut Vec<Edit>,
     ) -> Result<Option<Active>> {
@@ -29,8 +30,12 @@ impl Opening<'_> {
         for (at, listed) in segments.iter().enumerate() {
             self.report.segments += 1;
             let later = segments.get(at + 1..).unwrap_or_default();
-            let mut scanner = listed.scanner();
-            let mut survey = scanner.survey();
+            let known = last.take_if(|_| later.is_empty());
+            let (mut scanner, mut survey) = known.unwrap_or_else(|| {
+                let mut scanner = listed.scanner();
+                let survey = scanner.survey();
+                (scanner, survey)
+            });
             let inside = !later.is_empty() || listed.is_finished();
             let rest = self.judge(&mut scanner, &mut survey, inside);
             self.ends.push(survey.end);

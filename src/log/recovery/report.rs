@@ -26,6 +26,10 @@ pub struct RecoveryReport {
     pub records: u64,
     /// The torn tail that was cut: a write that a crash interrupted, never acknowledged as durable.
     pub cut: Option<Cut>,
+    /// Records that were acknowledged as [`Written`](crate::Durability::Written) and did not survive a power cut, as
+    /// they were never promised to: no damage. Nothing that they gave out is given again. Only those of which a mark
+    /// on the medium tells; only the first opening after the loss reports them.
+    pub unsynced: Option<Unsynced>,
     /// Damage: records that were acknowledged and cannot be read.
     pub holes: Vec<Hole>,
     /// The messages among them of which the body was found: account, mailbox, UID are known.
@@ -45,7 +49,8 @@ pub struct RecoveryReport {
 }
 
 impl RecoveryReport {
-    /// Whether nothing acknowledged is missing.
+    /// Whether nothing acknowledged is missing. What was acknowledged as [`Written`](crate::Durability::Written) and
+    /// lost in a power cut does not count.
     #[must_use]
     pub fn is_whole(&self) -> bool {
         self.holes.is_empty()
@@ -67,6 +72,18 @@ pub struct Cut {
     pub len: u64,
     /// Where the bytes were copied to before; `None` when the store was opened read-only and nothing was cut.
     pub quarantine: Option<String>,
+}
+
+/// Records that were only written, and then lost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Unsynced {
+    /// Number of the first record lost.
+    pub first_lost: u64,
+    /// Number of the last record lost.
+    pub last_lost: u64,
+    /// Bytes of the log that they took, at most.
+    pub bytes: u64,
 }
 
 /// A range of records that cannot be read.
@@ -121,6 +138,13 @@ impl fmt::Display for RecoveryReport {
                 Some(copy) => write!(f, " cut, kept in {copy}")?,
                 None => write!(f, " left as it is")?,
             }
+        }
+        if let Some(lost) = &self.unsynced {
+            write!(
+                f,
+                "\nrecords {} to {} were written, not synced, and did not survive",
+                lost.first_lost, lost.last_lost
+            )?;
         }
         for hole in &self.holes {
             let (first, last) = (hole.first_lost, hole.last_lost);

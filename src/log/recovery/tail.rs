@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::error::{Error, Result};
+use crate::format::manifest::Manifest;
 use crate::format::tail::{FILE_LEN, Tail};
 use crate::format::{PAGE, SECTOR, StoreId};
 use crate::io::{File, Open, Storage};
@@ -84,6 +85,31 @@ impl Mark {
 
     pub(super) fn next_record(&self) -> u64 {
         self.tail.map_or(0, |tail| tail.next_record)
+    }
+
+    /// Where the log ended when it was closed, as a segment's number and an offset. Only where MANIFEST says the same:
+    /// it was closed cleanly, by the writer whose last word this is, with nothing left to sync.
+    pub(super) fn clean_end(&self, manifest: &Manifest) -> Option<(u64, u64)> {
+        let closed = |tail: &Tail| {
+            manifest.clean
+                && tail.epoch == manifest.epoch
+                && tail.durable == manifest.durable_batch
+                && tail.written == tail.durable
+        };
+        self.tail
+            .filter(closed)
+            .map(|tail| (tail.segment, tail.end))
+    }
+
+    /// How many bytes behind `end` of `segment` were written, at most.
+    pub(super) fn bytes_behind(&self, segment: u64, end: u64) -> u64 {
+        self.tail.map_or(0, |tail| {
+            if tail.segment == segment {
+                tail.end.saturating_sub(end)
+            } else {
+                tail.end
+            }
+        })
     }
 
     /// How long `segment` must be at least.

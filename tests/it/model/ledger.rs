@@ -45,6 +45,8 @@ pub(crate) struct AccountNumbers {
     uid_validities: Numbers,
     modseqs: Numbers,
     emails: Numbers,
+    /// Whether a fence may have been logged: a rename then may give a fresh UIDVALIDITY though none is known to be due.
+    fenced: bool,
 }
 
 /// All that was ever shown.
@@ -53,6 +55,7 @@ pub(crate) struct Ledger {
     accounts: BTreeMap<Token, AccountNumbers>,
     /// By account name and mailbox name: the greatest UIDVALIDITY ever shown, and whose it was.
     names: BTreeMap<(String, String), (u32, AccountId, u32)>,
+    fenced: bool,
 }
 
 impl Ledger {
@@ -71,10 +74,13 @@ impl Ledger {
             }
         }
         self.names.clear();
+        self.fenced = true;
     }
 
     pub(crate) fn account(&mut self, account: Token) -> &mut AccountNumbers {
-        self.accounts.entry(account).or_default()
+        let numbers = self.accounts.entry(account).or_default();
+        numbers.fenced = self.fenced;
+        numbers
     }
 
     /// Everything that the store shows.
@@ -201,6 +207,12 @@ impl AccountNumbers {
     }
 
     pub(crate) fn uid_validity(&mut self, token: Token, number: u32) -> Result<(), String> {
+        if self.fenced {
+            let known = self.uid_validities.known.entry(token).or_default();
+            let rises = *known <= number.into();
+            *known = number.into();
+            return same("UIDVALIDITY does not fall", rises, true);
+        }
         self.uid_validities
             .rising("UIDVALIDITY", token, number.into())
     }

@@ -805,7 +805,8 @@ impl Runner {
 
     /// After a loss UIDNEXT and MODSEQs may skip ahead; they never go back (RFC 7162 3.1.2.2).
     fn adopt_fence(&mut self, world: &mut World) -> Checked {
-        if self.store().recovery().holes.is_empty() {
+        let report = self.store().recovery();
+        if report.holes.is_empty() && report.unsynced.is_none() {
             return Ok(());
         }
         self.tokens += 1;
