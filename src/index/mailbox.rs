@@ -51,7 +51,7 @@ pub(crate) struct MailboxFold {
     pub(crate) parent: u32,
     pub(crate) name: Arc<str>,
     pub(crate) uid_validity: UidValidity,
-    /// UIDNEXT as shown; `None` when the last UID was given.
+    /// UIDNEXT as shown; above `u32::MAX` when the last UID was given.
     pub(crate) uid_next: u64,
     /// The next UID to give: above UIDNEXT where a failed commit burned some.
     pub(crate) uid_assign: u64,

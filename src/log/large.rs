@@ -28,6 +28,10 @@ impl Shared {
     /// Writes `body` into a new segment, syncs it and lists it. Returns the segment's number, under which the record
     /// names it.
     pub(super) fn write_large(&self, body: &NewBody<'_>) -> Result<u64> {
+        // The record is refused too, but only after this.
+        if self.read_only.load(Ordering::Relaxed) {
+            return Err(Error::ReadOnly);
+        }
         let (number, header) = {
             let mut writer = self.writer.lock();
             let number = writer.next_segment;

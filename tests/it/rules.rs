@@ -762,4 +762,24 @@ fn marks_of_written_commits_are_synced_without_a_rest() {
         seen = ops.len();
         assert!(start.elapsed() < Duration::from_secs(3), "never synced");
     }
+/// Goal: a store that was opened for reading stays as it is, whatever size of message it is handed.
+/// Fails when: a large body, which is written ahead of its record, is written before the refusal.
+#[test]
+fn a_store_opened_for_reading_takes_no_large_message() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path(), Options::new()).unwrap();
+    store.create_account("anna").unwrap();
+    store.close().unwrap();
+    let files = || std::fs::read_dir(dir.path().join("log")).unwrap().count();
+    let before = files();
+
+    let store = Store::open(dir.path(), Options::new().read_only(true)).unwrap();
+    let inbox = store.account("anna").unwrap().inbox().unwrap();
+    for len in [1, 2 << 20] {
+        let refused = inbox
+            .append(vec![b'x'; len], Delivery::to(&inbox))
+            .unwrap_err();
+        assert!(matches!(refused, Error::ReadOnly), "{refused:?}");
+    }
+    assert_eq!(files(), before);
 }
