@@ -194,8 +194,7 @@ impl Account {
             .inner
             .change(&self.cell, Durability::Durable, |draft| {
                 draft.exists()?;
-                draft.subscribe(&name, on);
-                Ok(())
+                draft.subscribe(&name, on)
             });
         subscribe?.wait()
     }
@@ -261,8 +260,7 @@ impl Account {
         let before = self.name();
         let delete = inner.change(&self.cell, Durability::Durable, |draft| {
             draft.exists()?;
-            draft.delete_account();
-            Ok(())
+            draft.delete_account()
         });
         delete?.wait()?;
         let mark = self.fold().uid_validity_mark;

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use crate::error::{Error, Result};
 use crate::format::body::{OWNERS_MAX, chunk_checksums};
 use crate::format::change::{BodyAt, Change};
-use crate::index::{Arrival, Cell, Delivered, Draft, Marks};
+use crate::index::{Arrival, Cell, Delivered, Draft, Marks, batch_fits};
 use crate::log::{Commit, GroupWriter, LARGE, NewBody};
 use crate::mail::{AccountId, Digest, Flags, InternalDate, Keyword, Shape, Summary};
 use crate::mailbox::Mailbox;
@@ -188,6 +188,22 @@ impl<'a> Prepared<'a> {
         }
     }
 
+    /// Bytes that it adds to a batch: a large body has a segment of its own.
+    pub(crate) fn len_in_batch(&self) -> usize {
+        if self.len() as u64 > LARGE {
+            0
+        } else {
+            self.len()
+        }
+    }
+
+    /// Gives back the segment of a large body that no record will name.
+    pub(crate) fn discard_if_large(&self, inner: &Inner) {
+        if let BodyAt::Segment(segment) = self.arrival.body {
+            inner.log.drop_large(segment);
+        }
+    }
+
     /// Writes a large body ahead of its record, into a segment of its own.
     pub(crate) fn write_if_large(&mut self, inner: &Inner, owners: &[AccountId]) -> Result<()> {
         if self.len() as u64 > LARGE {
@@ -248,9 +264,20 @@ impl Store {
         let mut prepared = Prepared::new(raw.into(), inner)?;
         let (shares, count) = shares(deliveries, self);
         let owners: Vec<AccountId> = shares.keys().copied().collect();
-        inner.log.admit(prepared.len())?;
+        inner.log.admit(prepared.len_in_batch())?;
         prepared.write_if_large(inner, &owners)?;
-        inner.deliver(&prepared, &shares, count, durability)
+        let done = loop {
+            match inner.deliver(&prepared, &shares, count, durability) {
+                Ok(None) => {}
+                Ok(Some(done)) => break Ok(done),
+                Err(error) => break Err(error),
+            }
+        };
+        let kept = done.as_ref().is_ok_and(|(_, kept)| *kept);
+        if !kept {
+            prepared.discard_if_large(inner);
+        }
+        done.map(|(commit, _)| commit)
     }
 }
 
@@ -278,15 +305,19 @@ fn shares(
     (shares, count)
 }
 
+/// A delivery that was handed to the log, and whether it made any entry.
+type Handed = (Commit<Vec<Result<Delivered>>>, bool);
+
 impl Inner {
-    /// Plans for all accounts under their locks (taken in the order of their ids), then hands all to one batch.
+    /// Plans for all accounts under their locks (taken in the order of their ids), then hands all to one batch. Returns
+    /// the commit with whether any entry was made; `None` where the plans have to be made again.
     fn deliver(
         &self,
         prepared: &Prepared<'_>,
         shares: &BTreeMap<AccountId, Share>,
         count: usize,
         durability: Durability,
-    ) -> Result<Commit<Vec<Result<Delivered>>>> {
+    ) -> Result<Option<Handed>> {
         let missing = |_| {
             Err(Error::NoSuchMailbox {
                 name: "of another store".into(),
@@ -294,10 +325,10 @@ impl Inner {
         };
         let mut results: Vec<Result<Delivered>> = (0..count).map(missing).collect();
         let mut planned = Vec::new();
-        let mut rests_on = 0;
+        let mut rests_on = Vec::with_capacity(shares.len());
         for (id, share) in shares {
             let state = share.cell.lock(&self.log);
-            rests_on = state.last_batch().max(rests_on);
+            rests_on.push(state.last_batch());
             let mut draft = Draft::new(state.head().clone(), self.now_ms());
             plan(&mut draft, share, prepared, &mut results);
             if !draft.drafts.is_empty() {
@@ -305,9 +336,12 @@ impl Inner {
             }
         }
         if planned.is_empty() {
-            return Ok(self.log.commit(rests_on, results));
+            let last = rests_on.into_iter().max().unwrap_or(0);
+            return Ok(Some((self.log.commit(last, results), false)));
         }
-        let (batch, numbers) = self.log.join(durability, |group| {
+        let drafts = planned.iter().map(|(_, _, draft)| draft);
+        batch_fits(drafts, prepared.len_in_batch())?;
+        let joined = self.log.join(durability, &rests_on, |group| {
             let mut numbers = Vec::with_capacity(planned.len());
             for accounts in planned.chunks_mut(OWNERS_MAX) {
                 let owners: Vec<AccountId> = accounts.iter().map(|(id, ..)| *id).collect();
@@ -327,11 +361,14 @@ impl Inner {
             }
             numbers
         })?;
+        let Some((batch, numbers)) = joined else {
+            return Ok(None);
+        };
         for ((_, state, draft), numbers) in planned.iter_mut().zip(&numbers) {
             let fold = draft.finish(state.head().clone(), numbers);
             state.push(batch, fold);
         }
-        Ok(self.log.commit(batch, results))
+        Ok(Some((self.log.commit(batch, results), true)))
     }
 }
 

@@ -129,10 +129,7 @@ impl Mailbox {
         ))
     }
 
-    fn change<T>(
-        &self,
-        plan: impl FnOnce(&mut crate::index::Draft) -> Result<T>,
-    ) -> Result<Commit<T>> {
+    fn change<T>(&self, plan: impl Fn(&mut crate::index::Draft) -> Result<T>) -> Result<Commit<T>> {
         let inner = &self.account.store.inner;
         inner.change(&self.account.cell, inner.log.options().durability, plan)
     }

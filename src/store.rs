@@ -7,9 +7,9 @@ use std::sync::Arc;
 use crate::account::Account;
 use crate::error::{Error, Result};
 use crate::format::StoreId;
-use crate::index::{Cell, Draft, Index, Loader, Names};
+use crate::index::{Cell, Draft, Index, Loader, Names, batch_fits};
 use crate::io::{Directory, Storage};
-use crate::log::{Commit, Log, RecoveryReport};
+use crate::log::{Commit, Log, NewBody, RecoveryReport};
 use crate::mail::{AccountId, AccountName};
 use crate::options::{Durability, Options};
 
@@ -63,6 +63,7 @@ impl Store {
     /// Reads the heads and records of the whole log (not the bodies); about 120 bytes of memory per message. Writes
     /// and syncs MANIFEST once.
     pub fn open(path: impl AsRef<Path>, options: Options) -> Result<Self> {
+        options.validate()?;
         let path = path.as_ref();
         let shown = path.display().to_string();
         let create = options.create && !options.read_only;
@@ -143,8 +144,11 @@ impl Store {
             names.set(name, id);
             (cell, commit)
         };
-        commit.wait()?;
-        Ok(Account::new(self.clone(), cell))
+        let created = commit.wait();
+        if created.is_err() {
+            inner.index.names().free(name, id, 0);
+        }
+        created.map(|()| Account::new(self.clone(), cell))
     }
 
     /// The account of that name.
@@ -232,7 +236,6 @@ impl Store {
         let inner = &self.inner;
         let log = inner.log.stat();
         let mut stat = Stat {
-            accounts: inner.index.account_count() as u64,
             segments: log.segments,
             sealed: log.sealed,
             log_bytes: log.bytes,
@@ -242,7 +245,12 @@ impl Store {
         };
         let mut bodies = std::collections::HashSet::new();
         for name in self.accounts(None, usize::MAX) {
-            let fold = self.account(&name)?.cell.durable(&inner.log);
+            // It may have been deleted since it was listed.
+            let Ok(account) = self.account(&name) else {
+                continue;
+            };
+            stat.accounts += 1;
+            let fold = account.cell.durable(&inner.log);
             for mailbox in fold.mailboxes.values() {
                 stat.mailboxes += 1;
                 stat.messages += mailbox.counters.messages;
@@ -287,7 +295,7 @@ impl Inner {
         &self,
         cell: &Cell,
         durability: Durability,
-        plan: impl FnOnce(&mut Draft) -> Result<T>,
+        plan: impl Fn(&mut Draft) -> Result<T>,
     ) -> Result<Commit<T>> {
         self.log.admit(0)?;
         self.change_now(cell, durability, plan)
@@ -298,21 +306,43 @@ impl Inner {
         &self,
         cell: &Cell,
         durability: Durability,
-        plan: impl FnOnce(&mut Draft) -> Result<T>,
+        plan: impl Fn(&mut Draft) -> Result<T>,
     ) -> Result<Commit<T>> {
+        loop {
+            let tried = self.try_change(cell, durability, &plan, |_| Vec::new());
+            if let Some(commit) = tried? {
+                return Ok(commit);
+            }
+        }
+    }
+
+    /// One try, with the message bodies that the drafts bring: `None` where a batch that the plan rests on failed
+    /// meanwhile, and it has to be made again.
+    pub(crate) fn try_change<'a, T>(
+        &self,
+        cell: &Cell,
+        durability: Durability,
+        plan: impl Fn(&mut Draft) -> Result<T>,
+        bodies: impl FnOnce(&Draft) -> Vec<NewBody<'a>>,
+    ) -> Result<Option<Commit<T>>> {
         let mut state = cell.lock(&self.log);
         let mut draft = Draft::new(state.head().clone(), self.now_ms());
         let value = plan(&mut draft)?;
+        let rests_on = state.last_batch();
         if draft.drafts.is_empty() {
             // Nothing to do, because of what is pending perhaps: then that is waited for.
-            return Ok(self.log.commit(state.last_batch(), value));
+            return Ok(Some(self.log.commit(rests_on, value)));
         }
-        let (batch, numbers) = self.log.join(durability, |group| {
-            draft.write(cell.id, state.head().last_record, group, &[])
+        let bodies = bodies(&draft);
+        batch_fits([&draft], bodies.iter().map(|body| body.bytes.len()).sum())?;
+        let joined = self.log.join(durability, &[rests_on], |group| {
+            draft.write(cell.id, state.head().last_record, group, &bodies)
         })?;
-        let fold = draft.finish(state.head().clone(), &numbers);
-        state.push(batch, fold);
-        Ok(self.log.commit(batch, value))
+        Ok(joined.map(|(batch, numbers)| {
+            let fold = draft.finish(state.head().clone(), &numbers);
+            state.push(batch, fold);
+            self.log.commit(batch, value)
+        }))
     }
 }
 

@@ -8,6 +8,7 @@ use crate::index::{Arrival, Delivered, Draft, Flagged, Marks, Transferring};
 use crate::log::{Commit, NewBody};
 use crate::mail::{FlagChange, MailboxName, ModSeq, UidSet};
 use crate::mailbox::{Mailbox, MailboxProperties};
+use crate::store::Inner;
 
 /// Changes of one account, collected, then checked and committed as one: multi-append, JMAP `set`, Sieve actions.
 ///
@@ -242,32 +243,44 @@ impl Transaction {
     /// # Durability
     /// After a crash all of it is there or nothing.
     pub fn commit(mut self) -> Result<Commit<Vec<Outcome>>> {
-        let inner = &self.account.store.inner;
+        let store = self.account.store.clone();
+        let inner = &store.inner;
         inner.log.admit(self.len)?;
-        for message in &mut self.messages {
-            message.write_if_large(inner, &[self.account.id()])?;
+        let written = self.write_large(inner);
+        let done = written.and_then(|()| self.try_commit(inner));
+        if done.is_err() {
+            for message in &self.messages {
+                message.discard_if_large(inner);
+            }
         }
+        done
+    }
+
+    fn write_large(&mut self, inner: &Inner) -> Result<()> {
+        let owner = [self.account.id()];
+        let mut messages = self.messages.iter_mut();
+        messages.try_for_each(|message| message.write_if_large(inner, &owner))
+    }
+
+    fn try_commit(&self, inner: &Inner) -> Result<Commit<Vec<Outcome>>> {
         let cell = &self.account.cell;
-        let mut state = cell.lock(&inner.log);
-        let mut draft = Draft::new(state.head().clone(), inner.now_ms());
-        let mut outcomes = Vec::with_capacity(self.steps.len());
-        for step in &self.steps {
-            outcomes.push(step.plan(&mut draft, &self.messages)?);
+        let durability = inner.log.options().durability;
+        let plan = |draft: &mut Draft| {
+            let steps = self.steps.iter();
+            steps.map(|step| step.plan(draft, &self.messages)).collect()
+        };
+        let bodies = |draft: &Draft| -> Vec<NewBody<'_>> {
+            let places = body_places(draft, self.messages.len());
+            let placed = self.messages.iter().zip(places);
+            placed
+                .map(|(message, (mailbox, uid))| message.body(&[cell.id], mailbox, uid))
+                .collect()
+        };
+        loop {
+            if let Some(commit) = inner.try_change(cell, durability, plan, bodies)? {
+                return Ok(commit);
+            }
         }
-        if draft.drafts.is_empty() {
-            return Ok(inner.log.commit(state.last_batch(), outcomes));
-        }
-        let places = body_places(&draft, self.messages.len());
-        let placed = self.messages.iter().zip(&places);
-        let bodies: Vec<NewBody<'_>> = placed
-            .map(|(message, (mailbox, uid))| message.body(&[cell.id], *mailbox, *uid))
-            .collect();
-        let (batch, numbers) = inner.log.join(inner.log.options().durability, |group| {
-            draft.write(cell.id, state.head().last_record, group, &bodies)
-        })?;
-        let fold = draft.finish(state.head().clone(), &numbers);
-        state.push(batch, fold);
-        Ok(inner.log.commit(batch, outcomes))
     }
 }
 

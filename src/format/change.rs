@@ -246,3 +246,40 @@ impl Change {
         }
     }
 }
+
+impl Change {
+    /// About how many bytes the record takes, never less: for bounds, before it is encoded.
+    #[must_use]
+    pub fn rough_len(&self) -> u64 {
+        const FIXED: usize = 256;
+        let keywords = |list: &[Keyword]| -> usize {
+            list.iter().map(|keyword| keyword.as_str().len() + 2).sum()
+        };
+        let variable = match self {
+            Self::CreateAccount { name, .. } | Self::RenameAccount { name, .. } => name.len(),
+            Self::DeleteAccount { .. }
+            | Self::DeleteMailbox
+            | Self::UpdateMailbox(_)
+            | Self::Fence(_) => 0,
+            Self::CreateMailbox(create) => create.name.len(),
+            Self::RenameMailbox {
+                name, uid_validity, ..
+            } => name.len() + 8 * uid_validity.len(),
+            Self::Subscribe { name, .. } => name.len(),
+            // The header of its body is counted here too.
+            Self::Deliver(deliver) => {
+                keywords(&deliver.keywords)
+                    + 6 * deliver.summary.fields.len()
+                    + deliver.raw_len as usize / 1024
+            }
+            Self::Flag(flag) => {
+                keywords(&flag.add_keywords)
+                    + keywords(&flag.remove_keywords)
+                    + 8 * flag.uids.ranges().len()
+            }
+            Self::Copy(transfer) | Self::Move(transfer) => 16 * transfer.entries.len(),
+            Self::Expunge { uids } => 8 * uids.ranges().len(),
+        };
+        (FIXED + variable) as u64
+    }
+}

@@ -3,7 +3,7 @@
 //! [`Fold::apply`] is used for a record that was just made and for one that is read back, so both give the same. It
 //! takes every sound record: what a lost record would have made (a mailbox, say) gets a stand-in.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use super::entry::Entry;
@@ -121,18 +121,16 @@ impl Fold {
 
     /// The mailbox and all below it.
     pub(crate) fn subtree(&self, top: u32) -> Vec<u32> {
+        let mut below: HashMap<u32, Vec<u32>> = HashMap::new();
+        for (id, mailbox) in self.mailboxes.iter() {
+            below.entry(mailbox.parent).or_default().push(*id);
+        }
         let mut found = vec![top];
         let mut at = 0;
         while let Some(parent) = found.get(at).copied() {
-            let below = self
-                .mailboxes
-                .iter()
-                .filter(|(id, mailbox)| mailbox.parent == parent && **id != parent);
-            let below: Vec<u32> = below
-                .map(|(id, _)| *id)
-                .filter(|id| !found.contains(id))
-                .collect();
-            found.extend(below);
+            // Taken, so that each is found once, also where a lie made a cycle.
+            let children = below.remove(&parent).unwrap_or_default();
+            found.extend(children.into_iter().filter(|id| *id != top));
             at += 1;
         }
         found
@@ -425,9 +423,9 @@ impl Flag {
         {
             return (flags, None);
         }
-        let kept = keywords
-            .iter()
-            .filter(|keyword| !self.replace_keywords && !self.remove_keywords.contains(keyword));
+        let removed: BTreeSet<&Keyword> = self.remove_keywords.iter().collect();
+        let stays = |keyword: &&Keyword| !self.replace_keywords && !removed.contains(keyword);
+        let kept = keywords.iter().filter(stays);
         let set: BTreeSet<&Keyword> = kept.chain(&self.add_keywords).collect();
         let set: Vec<Keyword> = set.into_iter().cloned().collect();
         (flags, (set != keywords).then_some(set))

@@ -6,31 +6,53 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use parking_lot::Mutex;
+
 use crate::mail::Keyword;
 
 /// A set of keywords, sorted.
-pub(crate) type KeywordSet = Arc<[Keyword]>;
+type KeywordSet = Arc<[Keyword]>;
 
-/// The table. Cloning is one reference count; a change copies what a clone shares.
+/// Slots in a block: what a change copies that a clone shares.
+const BLOCK: usize = 128;
+
+/// The table. Cloning is a few reference counts; a change copies one block.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Keywords {
-    table: Arc<Table>,
+    /// Set number n is in slot n - 1.
+    blocks: Arc<Vec<Arc<Vec<Slot>>>>,
+    /// The first free number; the free ones are a list through their slots. 0 ends it.
+    free: u32,
+    /// Where a set was seen last. Shared by all clones and therefore a hint: the slot says whether it is true.
+    hints: Arc<Mutex<HashMap<KeywordSet, u32>>>,
 }
 
-#[derive(Clone, Debug, Default)]
-struct Table {
-    /// Set number n is at n - 1: the set, and how many entries have it.
-    sets: Vec<(KeywordSet, u64)>,
-    numbers: HashMap<KeywordSet, u32>,
-    free: Vec<u32>,
+#[derive(Clone, Debug)]
+enum Slot {
+    /// A set, and how many entries have it.
+    Used(KeywordSet, u64),
+    /// Free; the next free number.
+    Free(u32),
 }
 
 impl Keywords {
+    fn slot(&self, number: u32) -> Option<&Slot> {
+        let at = (number as usize).checked_sub(1)?;
+        self.blocks.get(at / BLOCK)?.get(at % BLOCK)
+    }
+
+    fn slot_mut(&mut self, number: u32) -> Option<&mut Slot> {
+        let at = (number as usize).checked_sub(1)?;
+        let block = Arc::make_mut(&mut self.blocks).get_mut(at / BLOCK)?;
+        Arc::make_mut(block).get_mut(at % BLOCK)
+    }
+
     /// The set of that number; number 0 is the empty set.
     pub(crate) fn get(&self, number: u32) -> &[Keyword] {
-        let at = (number as usize).checked_sub(1);
-        at.and_then(|at| self.table.sets.get(at))
-            .map_or(&[], |(set, _)| set)
+        match self.slot(number) {
+            Some(Slot::Used(set, _)) => set,
+            _ => &[],
+        }
     }
 
     /// Counts one more entry with this set; returns its number.
@@ -38,55 +60,62 @@ impl Keywords {
         if set.is_empty() {
             return 0;
         }
-        let table = Arc::make_mut(&mut self.table);
-        if let Some(number) = table.numbers.get(set).copied() {
-            table.count(number, 1);
-            return number;
+        let hint = self.hints.lock().get(set).copied();
+        if let Some(number) = hint.filter(|number| self.get(*number) == set) {
+            return self.again(number);
         }
         let set: KeywordSet = set.into();
-        let number = match table.free.pop() {
-            Some(number) => number,
-            None => {
-                table.sets.push((Arc::from([]), 0));
-                u32::try_from(table.sets.len()).unwrap_or(u32::MAX)
-            }
-        };
-        table.numbers.insert(Arc::clone(&set), number);
-        if let Some(place) = table.sets.get_mut(number as usize - 1) {
-            *place = (set, 1);
-        }
+        let number = self.place(Slot::Used(Arc::clone(&set), 1));
+        self.hints.lock().insert(set, number);
         number
+    }
+
+    /// Puts a slot in a free place, or at the end.
+    fn place(&mut self, slot: Slot) -> u32 {
+        let number = self.free;
+        if let Some(place) = self.slot_mut(number) {
+            let next = match std::mem::replace(place, slot) {
+                Slot::Free(next) => next,
+                Slot::Used(..) => 0,
+            };
+            self.free = next;
+            return number;
+        }
+        let blocks = Arc::make_mut(&mut self.blocks);
+        if blocks.last().is_none_or(|block| block.len() == BLOCK) {
+            blocks.push(Arc::new(Vec::with_capacity(BLOCK)));
+        }
+        if let Some(block) = blocks.last_mut() {
+            Arc::make_mut(block).push(slot);
+        }
+        let full = blocks.len().saturating_sub(1) * BLOCK;
+        let count = full + blocks.last().map_or(0, |block| block.len());
+        u32::try_from(count).unwrap_or(u32::MAX)
     }
 
     /// Counts `number` again: one more entry with the set that another has.
     pub(crate) fn again(&mut self, number: u32) -> u32 {
-        if number != 0 {
-            Arc::make_mut(&mut self.table).count(number, 1);
+        if let Some(Slot::Used(_, count)) = self.slot_mut(number) {
+            *count += 1;
         }
         number
     }
 
     /// One entry less has this set.
     pub(crate) fn release(&mut self, number: u32) {
-        if number == 0 {
+        let free = self.free;
+        let Some(slot) = self.slot_mut(number) else {
+            return;
+        };
+        let Slot::Used(set, count) = slot else { return };
+        *count -= 1;
+        if *count > 0 {
             return;
         }
-        let table = Arc::make_mut(&mut self.table);
-        if table.count(number, -1) == Some(0)
-            && let Some((set, _)) = table.sets.get_mut(number as usize - 1)
-        {
-            let set = std::mem::replace(set, Arc::from([]));
-            table.numbers.remove(&set);
-            table.free.push(number);
-        }
-    }
-}
-
-impl Table {
-    fn count(&mut self, number: u32, change: i64) -> Option<u64> {
-        let (_, count) = self.sets.get_mut((number as usize).checked_sub(1)?)?;
-        *count = count.saturating_add_signed(change);
-        Some(*count)
+        let set = Arc::clone(set);
+        *slot = Slot::Free(free);
+        self.free = number;
+        self.hints.lock().remove(&set);
     }
 }
 
@@ -118,5 +147,34 @@ mod tests {
             "a snapshot keeps its own"
         );
         assert_eq!(keywords.take(&[]), 0);
+    }
+
+    /// Goal: what one clone learned never makes another give a wrong number: clones go separate ways when a change is
+    /// planned and then not made.
+    #[test]
+    fn clones_do_not_mislead_each_other() {
+        let mut one = Keywords::default();
+        let mut other = one.clone();
+        let a = one.take(&set(&["a"]));
+        let b = other.take(&set(&["b"]));
+        assert_eq!(a, b, "each has its own first number");
+        assert_eq!(one.get(a), set(&["a"]));
+        let again = one.take(&set(&["b"]));
+        assert_ne!(again, a);
+        assert_eq!(one.get(again), set(&["b"]));
+        assert_eq!(other.get(b), set(&["b"]));
+        let many: Vec<u32> = (0..1000)
+            .map(|n| one.take(&set(&[&format!("k{n}")])))
+            .collect();
+        for (n, number) in many.iter().enumerate() {
+            assert_eq!(one.get(*number), set(&[&format!("k{n}")]));
+        }
+        for number in &many {
+            one.release(*number);
+        }
+        let reused: std::collections::BTreeSet<u32> = (0..1000)
+            .map(|n| one.take(&set(&[&format!("n{n}")])))
+            .collect();
+        assert_eq!(reused, many.into_iter().collect());
     }
 }

@@ -25,7 +25,7 @@ pub(crate) use fold::Fold;
 pub(crate) use keywords::Keywords;
 pub use mailbox::Counters;
 pub(crate) use mailbox::MailboxFold;
-pub(crate) use plan::{Arrival, Draft, Marks};
+pub(crate) use plan::{Arrival, Draft, Marks, batch_fits};
 pub use plan::{Delivered, Flagged, Transferring};
 pub(crate) use tree::Leaf;
 
@@ -182,10 +182,6 @@ impl Index {
             .take(limit)
             .map(|(name, _)| Arc::clone(name))
             .collect()
-    }
-
-    pub(crate) fn account_count(&self) -> usize {
-        self.names.lock().by_name.len()
     }
 
     /// The names, locked: for creating, renaming and deleting accounts.

@@ -119,22 +119,20 @@ impl Draft {
         &self.scratch
     }
 
-    fn push(&mut self, mailbox: u32, change: Change) -> u64 {
-        let modseq = self.first_modseq + self.drafts.len() as u64;
+    /// Drafts a change; returns its MODSEQ.
+    fn push(&mut self, mailbox: u32, change: Change) -> Result<ModSeq> {
+        let raw = self.first_modseq + self.drafts.len() as u64;
+        let modseq = ModSeq::new(raw).ok_or_else(|| Error::Exhausted {
+            name: "the account".into(),
+            what: "MODSEQs",
+        })?;
         self.drafts.push(Drafted {
             mailbox,
-            modseq,
+            modseq: raw,
             change,
             body: None,
         });
-        modseq
-    }
-
-    fn modseq(&self, raw: u64, name: &str) -> Result<ModSeq> {
-        ModSeq::new(raw).ok_or_else(|| Error::Exhausted {
-            name: name.into(),
-            what: "MODSEQs",
-        })
+        Ok(modseq)
     }
 
     fn mailbox(&mut self, id: u32) -> Result<&MailboxFold> {
@@ -197,15 +195,14 @@ impl Draft {
             body: arrival.body,
             summary: arrival.summary.clone(),
         };
-        let modseq = self.push(id, Change::Deliver(Box::new(deliver)));
-        if let Some(drafted) = self.drafts.last_mut() {
-            drafted.body = body;
-        }
-        let modseq = self.modseq(modseq, "the account")?;
         let email = EmailId::new(email).ok_or(Error::Exhausted {
             name: "the account".into(),
             what: "Email ids",
         })?;
+        let modseq = self.push(id, Change::Deliver(Box::new(deliver)))?;
+        if let Some(drafted) = self.drafts.last_mut() {
+            drafted.body = body;
+        }
         Ok(Delivered {
             uid,
             uid_validity,
@@ -253,8 +250,8 @@ impl Draft {
                     uids: part,
                     ..flag.clone()
                 }),
-            );
-            done.modseq = Some(self.modseq(modseq, "the account")?);
+            )?;
+            done.modseq = Some(modseq);
         }
         Ok(done)
     }
@@ -315,7 +312,7 @@ impl Draft {
                 } else {
                     Change::Copy(transfer)
                 },
-            );
+            )?;
         }
         let uid_validity = (!pairs.is_empty()).then_some(uid_validity);
         Ok(Transferring {
@@ -334,7 +331,7 @@ impl Draft {
             .filter_map(|entry| Uid::new(entry.uid))
             .collect();
         for part in parts(&found) {
-            self.push(id, Change::Expunge { uids: part });
+            self.push(id, Change::Expunge { uids: part })?;
         }
         Ok(found)
     }
@@ -384,6 +381,27 @@ impl Drafted {
             modseq: self.modseq,
         }
     }
+}
+
+/// Most bytes that one call may add to a batch.
+const BATCH_LEN_MAX: u64 = 768 << 20;
+
+/// Whether drafts that go into one batch, with `bodies_len` bytes of messages, are not too much for it.
+pub(crate) fn batch_fits<'a>(
+    drafts: impl IntoIterator<Item = &'a Draft>,
+    bodies_len: usize,
+) -> Result<()> {
+    let drafts = drafts.into_iter().flat_map(|draft| &draft.drafts);
+    let records: u64 = drafts.map(|drafted| drafted.change.rough_len()).sum();
+    let (len, max) = (records + bodies_len as u64, BATCH_LEN_MAX);
+    if len <= max {
+        return Ok(());
+    }
+    Err(Error::TooLarge {
+        what: "the change",
+        len,
+        max,
+    })
 }
 
 fn keywords_fit(keywords: &[Keyword]) -> Result<()> {

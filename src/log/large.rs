@@ -8,15 +8,16 @@ use std::sync::atomic::Ordering;
 
 use super::Shared;
 use super::group::NewBody;
+use super::ledger::Ledger;
 use super::segment::{Body, Segment};
 use super::writer::{edit_of, make_file};
 use super::{join_path, segment_name};
 use crate::error::{Error, Result};
 use crate::format::body;
 use crate::format::segment::{Holds, SegmentHeader};
-use crate::format::segments::What;
+use crate::format::segments::{Edit, What};
 use crate::format::{Fault, PAGE};
-use crate::io::Open;
+use crate::io::{Open, Storage};
 
 /// Bodies longer than this get a segment of their own, in bytes.
 pub(crate) const LARGE: u64 = 1 << 20;
@@ -48,6 +49,13 @@ impl Shared {
         self.log_len
             .fetch_add(body.bytes.len() as u64, Ordering::Relaxed);
         Ok(number)
+    }
+
+    /// Drops a large body that no record names.
+    pub(super) fn drop_large(&self, number: u64) {
+        let dropped = drop_segment(&*self.storage, &mut self.ledger.lock(), number);
+        // What fails here is tried again at the next opening.
+        let _ = dropped;
     }
 
     fn write_body(&self, name: &str, header: SegmentHeader, body: &NewBody<'_>) -> Result<Segment> {
@@ -109,5 +117,28 @@ impl Shared {
         }
         open.push(Arc::clone(&segment));
         Ok(segment)
+    }
+}
+
+/// Says in SEGMENTS that the segment of a large body is gone, then removes it.
+pub(super) fn drop_segment(storage: &dyn Storage, ledger: &mut Ledger, number: u64) -> Result<()> {
+    let name = segment_name(number);
+    let edit = Edit {
+        what: What::Dropped,
+        segment: number,
+        generation: 0,
+        first_record: 0,
+        first_batch: 0,
+        end: 0,
+        next_record: 0,
+        salt: 0,
+    };
+    ledger.append(&[edit], |_| {})?;
+    match storage.remove(&name) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            let path = join_path(&storage.describe(), &name);
+            Err(Error::io("remove", path, error))
+        }
+        _ => Ok(()),
     }
 }

@@ -114,14 +114,15 @@ impl Log {
         self.shared.admit(len)
     }
 
-    /// Adds records to the batch that fills. `fill` gets the writer of that batch under the queue's lock: it must be
-    /// short and cannot fail.
+    /// Adds records to the batch that fills, unless one that they rest on has failed: then `None`, and they are planned
+    /// again. `fill` gets the writer of that batch under the queue's lock: it must be short and cannot fail.
     pub(crate) fn join<T>(
         &self,
         durability: Durability,
+        rests_on: &[u64],
         fill: impl FnOnce(&mut GroupWriter<'_>) -> T,
-    ) -> Result<(u64, T)> {
-        self.shared.join(durability, fill)
+    ) -> Result<Option<(u64, T)>> {
+        self.shared.join(durability, rests_on, fill)
     }
 
     /// A handle to wait for `batch`, with what to return when it is durable.
@@ -185,6 +186,11 @@ impl Log {
     /// Writes a large body into a segment of its own and syncs it; returns the segment's number.
     pub(crate) fn write_large(&self, body: &NewBody<'_>) -> Result<u64> {
         self.shared.write_large(body)
+    }
+
+    /// Drops the segment of a large body that no record names. What fails here is dropped at the next opening.
+    pub(crate) fn drop_large(&self, segment: u64) {
+        self.shared.drop_large(segment);
     }
 
     /// Makes everything written so far durable.

@@ -145,23 +145,32 @@ impl Shared {
         }
     }
 
+    /// Adds records to the group that fills, and returns its batch. They were planned on what the batches `rests_on` make
+    /// true: if one of those has failed meanwhile, nothing is added and the answer is `None`: plan again.
     pub(super) fn join<T>(
         &self,
         durability: Durability,
+        rests_on: &[u64],
         fill: impl FnOnce(&mut GroupWriter<'_>) -> T,
-    ) -> Result<(u64, T)> {
+    ) -> Result<Option<(u64, T)>> {
         if self.read_only.load(Ordering::Relaxed) {
             return Err(Error::ReadOnly);
         }
         let mut queue = self.queue.lock();
         queue.refuse()?;
+        if rests_on
+            .iter()
+            .any(|batch| queue.failure_of(*batch).is_some())
+        {
+            return Ok(None);
+        }
         let group = queue.open_group().ok_or(Error::Closed)?;
         group.durability = group.durability.max(durability);
         let batch = group.batch;
         let value = fill(&mut GroupWriter { group });
         let next = group.next_number();
         queue.next_record = next;
-        Ok((batch, value))
+        Ok(Some((batch, value)))
     }
 
     /// How `batch` ended. Without a lock where it ended well.
@@ -245,8 +254,13 @@ impl Shared {
             Err(error) => self.failed_from(&mut queue, group.batch, error),
         };
         queue.spare = Some(group);
-        self.finish_lead(&mut queue, done);
-        queue
+        let ready = self.finish_lead(&mut queue, done);
+        if ready.is_empty() {
+            return queue;
+        }
+        drop(queue);
+        ready.into_iter().for_each(Waker::wake);
+        self.queue.lock()
     }
 
     fn failed_from(&self, queue: &mut Queue, batch: u64, error: &Error) -> u64 {
@@ -258,16 +272,15 @@ impl Shared {
         last
     }
 
-    fn finish_lead(&self, queue: &mut Queue, done: u64) {
+    /// Notes that all batches up to `done` have ended; returns whom to wake once the queue's lock is given back. A waker
+    /// may do anything, also call the store.
+    #[must_use = "who waits must be woken"]
+    fn finish_lead(&self, queue: &mut Queue, done: u64) -> Vec<Waker> {
         queue.leading = false;
         self.done.store(done, Ordering::Release);
         self.finished.notify_all();
-        let wakers = std::mem::take(&mut queue.wakers);
-        let (ready, waiting) = wakers.into_iter().partition(|(batch, _)| *batch <= done);
-        queue.wakers = waiting;
-        for (_, waker) in Vec::from_iter::<Vec<(u64, Waker)>>(ready) {
-            waker.wake();
-        }
+        let ready = queue.wakers.extract_if(.., |(batch, _)| *batch <= done);
+        ready.map(|(_, waker)| waker).collect()
     }
 }
 
@@ -285,7 +298,9 @@ impl Drop for Leadership<'_> {
             let done = self
                 .shared
                 .failed_from(&mut queue, self.batch, &Error::Closed);
-            self.shared.finish_lead(&mut queue, done);
+            let ready = self.shared.finish_lead(&mut queue, done);
+            drop(queue);
+            ready.into_iter().for_each(Waker::wake);
         }
     }
 }

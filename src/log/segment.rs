@@ -103,7 +103,7 @@ impl Segment {
         if let Table::Open(table) = &mut *self.table.write() {
             let at =
                 usize::try_from(first.saturating_sub(self.first_record())).unwrap_or(usize::MAX);
-            // A gap is numbers that failed groups burned: at most what one queue held.
+            // A gap is numbers that failed groups burned: 8 bytes each.
             if at > table.len() {
                 table.resize(at, RecordAt::default());
             }

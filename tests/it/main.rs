@@ -24,6 +24,7 @@ mod io_errors;
 mod kill;
 mod kit;
 mod model;
+mod races;
 mod rules;
 #[allow(
     dead_code,

@@ -762,6 +762,8 @@ fn marks_of_written_commits_are_synced_without_a_rest() {
         seen = ops.len();
         assert!(start.elapsed() < Duration::from_secs(3), "never synced");
     }
+}
+
 /// Goal: a store that was opened for reading stays as it is, whatever size of message it is handed.
 /// Fails when: a large body, which is written ahead of its record, is written before the refusal.
 #[test]

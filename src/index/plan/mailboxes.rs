@@ -17,7 +17,7 @@ impl Draft {
                 name: name.into(),
                 uid_validity_mark,
             },
-        );
+        )?;
         self.create_mailbox(&MailboxName::inbox(), MailboxProperties::default())
             .map(drop)
     }
@@ -31,7 +31,7 @@ impl Draft {
                 name: name.into(),
                 uid_validity_mark,
             },
-        );
+        )?;
         let stale = |mailbox: &MailboxFold| mailbox.uid_validity.get() <= uid_validity_mark;
         let all = self.fold().mailboxes.iter();
         let stale: Vec<u32> = all
@@ -61,7 +61,7 @@ impl Draft {
             name,
             uid_validity,
         };
-        self.push(id, change);
+        self.push(id, change)?;
         Ok(())
     }
 
@@ -77,9 +77,10 @@ impl Draft {
         }
     }
 
-    pub(crate) fn delete_account(&mut self) {
+    pub(crate) fn delete_account(&mut self) -> Result<()> {
         let uid_validity_mark = self.fold().uid_validity_mark;
-        self.push(0, Change::DeleteAccount { uid_validity_mark });
+        self.push(0, Change::DeleteAccount { uid_validity_mark })?;
+        Ok(())
     }
 
     /// Creates a mailbox, and those above it that are missing (RFC 9051 6.3.4).
@@ -117,7 +118,7 @@ impl Draft {
                 uid_validity,
                 properties,
             }),
-        );
+        )?;
         Ok(id)
     }
 
@@ -168,7 +169,7 @@ impl Draft {
                 name: to.leaf().into(),
                 uid_validity,
             },
-        );
+        )?;
         Ok(id)
     }
 
@@ -213,18 +214,18 @@ impl Draft {
                 name: name.to_string(),
             });
         }
-        self.push(id, Change::DeleteMailbox);
+        self.push(id, Change::DeleteMailbox)?;
         Ok(())
     }
 
     pub(crate) fn update_mailbox(&mut self, id: u32, properties: MailboxProperties) -> Result<()> {
         if self.mailbox(id)?.properties != properties {
-            self.push(id, Change::UpdateMailbox(properties));
+            self.push(id, Change::UpdateMailbox(properties))?;
         }
         Ok(())
     }
 
-    pub(crate) fn subscribe(&mut self, name: &MailboxName, on: bool) {
+    pub(crate) fn subscribe(&mut self, name: &MailboxName, on: bool) -> Result<()> {
         let key = (0, Arc::from(name.as_str()));
         if self.fold().subscriptions.contains(&key) != on {
             self.push(
@@ -234,7 +235,8 @@ impl Draft {
                     name: name.to_string(),
                     on,
                 },
-            );
+            )?;
         }
+        Ok(())
     }
 }

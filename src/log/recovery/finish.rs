@@ -78,10 +78,10 @@ impl Opening<'_> {
             .max(manifest.durable_batch)
             + 1;
         let next_segment = self.highest_segment + 1;
-        let log_len: u64 = listed
-            .iter()
-            .filter_map(|listed| listed.segment.file.len().ok())
-            .sum();
+        // Segments of large bodies count too.
+        let files = storage.list("log").unwrap_or_default();
+        let segments = files.iter().filter(|file| file.name.ends_with(".seg"));
+        let log_len: u64 = segments.map(|file| file.len).sum();
         if let Some(active) = &mut active {
             active.capacity = active.capacity.max(segment_len(log_len, &options));
             active.segment.file.expect_len(active.capacity);
@@ -178,7 +178,7 @@ impl Opening<'_> {
                 modseq: 0,
             };
             let change = Change::Fence(fence);
-            let (batch, number) = log.join(Durability::Durable, |group| {
+            let joined = log.join(Durability::Durable, &[], |group| {
                 let new = NewRecord {
                     account: header.account,
                     mailbox: 0,
@@ -188,6 +188,9 @@ impl Opening<'_> {
                 };
                 group.push(new, None)
             })?;
+            let Some((batch, number)) = joined else {
+                continue;
+            };
             log.shared.wait(batch)?;
             self.replay
                 .replay(&RecordHeader { number, ..header }, &change);

@@ -13,6 +13,7 @@ use crate::format::segments::{Edit, What};
 use crate::format::{Fault, Features, PAGE, StoreId};
 use crate::io::{File, Kind, Open, Storage};
 use crate::log::keeper::SPARE;
+use crate::log::large::drop_segment;
 use crate::log::ledger::{Ledger, allow};
 use crate::log::scan::Scanner;
 use crate::log::segment::Segment;
@@ -180,9 +181,13 @@ impl List {
         how: Open,
     ) -> Result<()> {
         let folder = join_path(&storage.describe(), "log");
-        let found = storage
-            .list("log")
-            .map_err(|source| Error::io("list", &folder, source))?;
+        let found = storage.list("log").map_err(|source| match source.kind() {
+            std::io::ErrorKind::NotFound => Error::Incomplete {
+                path: storage.describe(),
+                what: "the folder log is missing".into(),
+            },
+            _ => Error::io("list", &folder, source),
+        })?;
         for entry in found {
             let name = format!("log/{}", entry.name);
             let number = number_of(&entry.name).filter(|_| entry.kind == Kind::File);
@@ -343,28 +348,7 @@ pub(super) fn drop_orphans(
     named: &HashSet<u64>,
 ) -> Result<()> {
     for number in large.iter().filter(|number| !named.contains(number)) {
-        let name = segment_name(*number);
-        let edit = Edit {
-            what: What::Dropped,
-            segment: *number,
-            generation: 0,
-            first_record: 0,
-            first_batch: 0,
-            end: 0,
-            next_record: 0,
-            salt: 0,
-        };
-        ledger.append(&[edit], |_| {})?;
-        match storage.remove(&name) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                return Err(Error::io(
-                    "remove",
-                    join_path(&storage.describe(), &name),
-                    error,
-                ));
-            }
-            _ => {}
-        }
+        drop_segment(storage, ledger, *number)?;
     }
     Ok(())
 }

@@ -134,8 +134,11 @@ pub(super) fn quarantine(storage: &dyn Storage, active: &Active, len: u64) -> Re
         let name = format!("quarantine/{segment:016}-{end}-{attempt}.cut");
         match storage.open(&name, Open::Create) {
             Ok(file) => {
-                copy(&*active.segment.file, end..end + len, &*file).map_err(io(&name))?;
-                file.sync().map_err(io(&name))?;
+                let copied = copy(&*active.segment.file, end..end + len, &*file);
+                copied.and_then(|()| file.sync()).map_err(|source| {
+                    let _ = storage.remove(&name);
+                    io(&name)(source)
+                })?;
                 storage.sync_dir("quarantine").map_err(io("quarantine"))?;
                 return Ok(name);
             }

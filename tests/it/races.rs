@@ -1,0 +1,164 @@
+//! What two threads, or a waker, can do to each other around a commit: each order that matters, made on purpose.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll, Wake, Waker};
+use std::time::Duration;
+
+use mailkeep::io::Host;
+use mailkeep::{Delivery, Error, Mailbox, Options, Store};
+
+use super::sim::{Call, Fault, Sim, SimHost};
+
+const TEXT: &[u8] = b"Subject: a race\r\n\r\n";
+
+/// A host whose clock stops one thread, by name, until it is told to go on. The clock is asked after an account was
+/// looked at and before its records are handed over.
+#[derive(Debug)]
+struct Gate {
+    host: SimHost,
+    armed: AtomicBool,
+    reached: Mutex<Sender<()>>,
+    go: Mutex<Receiver<()>>,
+}
+
+impl Host for Gate {
+    fn now_ms(&self) -> i64 {
+        let here = std::thread::current().name() == Some("stopped");
+        if here && self.armed.swap(false, Ordering::SeqCst) {
+            self.reached.lock().unwrap().send(()).unwrap();
+            self.go.lock().unwrap().recv().unwrap();
+        }
+        self.host.now_ms()
+    }
+    fn unique(&self) -> [u8; 16] {
+        self.host.unique()
+    }
+    fn identity(&self) -> String {
+        self.host.identity()
+    }
+}
+
+fn uids(inbox: &Mailbox) -> Vec<u32> {
+    inbox
+        .view()
+        .unwrap()
+        .iter()
+        .map(|row| row.uid.get())
+        .collect()
+}
+
+/// Goal: what was planned on a commit that then fails is planned again: acknowledged, it is shown.
+#[test]
+fn a_plan_on_a_commit_that_fails_is_made_again() {
+    let sim = Sim::new();
+    let (reached, stopped) = channel();
+    let (go, wait) = channel();
+    let gate = Arc::new(Gate {
+        host: SimHost::new(1_700_000_000_000, 1),
+        armed: AtomicBool::new(false),
+        reached: Mutex::new(reached),
+        go: Mutex::new(wait),
+    });
+    let options = || Options::new().background(false).host(gate.clone());
+    let store = Store::open_on(sim.storage(), options()).unwrap();
+    let inbox = store.create_account("anna").unwrap().inbox().unwrap();
+    let first = store.deliver(TEXT, [Delivery::to(&inbox)]).unwrap();
+
+    gate.armed.store(true, Ordering::SeqCst);
+    let second = {
+        let (store, inbox) = (store.clone(), inbox.clone());
+        let run = move || store.deliver(TEXT, [Delivery::to(&inbox)])?.wait();
+        std::thread::Builder::new()
+            .name("stopped".into())
+            .spawn(run)
+            .unwrap()
+    };
+    stopped.recv().unwrap();
+    sim.set_fault(Some(Fault {
+        error: || std::io::Error::from_raw_os_error(28),
+        ..Fault::from(&[Call::Write], 0)
+    }));
+    let failed = first.wait();
+    assert!(matches!(failed, Err(Error::NoSpace { .. })), "{failed:?}");
+    sim.set_fault(None);
+    go.send(()).unwrap();
+    let kept = second.join().unwrap().unwrap().remove(0).unwrap();
+
+    assert_eq!(uids(&inbox), [kept.uid.get()], "acknowledged and shown");
+    store.close().unwrap();
+    let again = Store::open_on(sim.storage(), options()).unwrap();
+    let inbox = again.account("anna").unwrap().inbox().unwrap();
+    assert_eq!(uids(&inbox), [kept.uid.get()], "and after a reopening");
+}
+
+/// A task that its waker polls at once, as small executors do, and that delivers again when the first commit is done.
+struct Inline {
+    task: Mutex<Pin<Box<dyn Future<Output = ()> + Send>>>,
+    done: Mutex<Sender<()>>,
+}
+
+impl Wake for Inline {
+    fn wake(self: Arc<Self>) {
+        let waker = Waker::from(Arc::clone(&self));
+        let polled = {
+            let mut task = self.task.lock().unwrap();
+            task.as_mut().poll(&mut Context::from_waker(&waker))
+        };
+        if polled == Poll::Ready(()) {
+            self.done.lock().unwrap().send(()).unwrap();
+        }
+    }
+}
+
+/// Goal: a waker may call the store: nobody holds a lock while it is woken.
+#[test]
+fn a_waker_may_call_the_store() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path().join("mail"), Options::new()).unwrap();
+    let inbox = store.create_account("anna").unwrap().inbox().unwrap();
+    let task = {
+        let (store, inbox) = (store.clone(), inbox.clone());
+        async move {
+            for _ in 0..3 {
+                let commit = store.deliver(TEXT, [Delivery::to(&inbox)]).unwrap();
+                commit.await.unwrap();
+            }
+        }
+    };
+    let (done, finished) = channel();
+    let inline = Arc::new(Inline {
+        task: Mutex::new(Box::pin(task)),
+        done: Mutex::new(done),
+    });
+    Wake::wake(inline);
+    let waited = finished.recv_timeout(Duration::from_secs(20));
+    waited.expect("the commit thread hangs in a waker");
+    assert_eq!(uids(&inbox), [1, 2, 3]);
+}
+
+/// Goal: a large message that no mailbox takes leaves nothing behind.
+#[test]
+fn a_large_message_that_nobody_takes_leaves_no_file() {
+    let sim = Sim::new();
+    let options = Options::new().background(false);
+    let store = Store::open_on(sim.storage(), options).unwrap();
+    let anna = store.create_account("anna").unwrap();
+    let gone = anna.create_mailbox("gone").unwrap();
+    anna.delete_mailbox("gone").unwrap();
+    let before: Vec<String> = sim.files().into_keys().collect();
+    let large = vec![b'x'; 2 << 20];
+    let results = store.deliver(&large, [Delivery::to(&gone)]).unwrap();
+    let results = results.wait().unwrap();
+    assert!(matches!(results[0], Err(Error::NoSuchMailbox { .. })));
+    assert_eq!(sim.files().into_keys().collect::<Vec<_>>(), before);
+    let mut transaction = anna.transaction();
+    let inbox = anna.inbox().unwrap();
+    transaction.append(&large, Delivery::to(&inbox)).unwrap();
+    transaction.delete_mailbox("gone").unwrap();
+    assert!(transaction.commit().is_err());
+    assert_eq!(sim.files().into_keys().collect::<Vec<_>>(), before);
+}
