@@ -528,6 +528,36 @@ fn what_cannot_be_imported_is_said_and_the_rest_goes_on() {
 }
 
 #[test]
+fn files_of_a_folder_that_are_no_mail_are_named() {
+    let case = Case::empty();
+    let plain = case.write("mail/a.txt", "no header\n");
+    let odd = case.write("mail/b/c\u{1b}", "nor here\n");
+    case.write("mail/d.txt", "Subject: mail\n\n");
+    let folder = case.path("mail");
+    let args = ["--json", "--account", "anna", &folder];
+    let ran = run(case.args("import", &args)).ended(0);
+    let why = "is passed over: it does not start with the header of a message";
+    let odd = odd.replace('\u{1b}', "\\u{1b}");
+    let said = format!("warning: {plain} {why}\nwarning: {odd} {why}\n");
+    assert_eq!(ran.err, said);
+    let found = ran.json();
+    assert_eq!(
+        (&found["messages"], &found["failed"], &found["passed_over"]),
+        (&json!(1), &json!(0), &json!(2))
+    );
+
+    // Where it is said that each file is a message, each is.
+    let args = [&args[..], &["--mailbox", "All", "--format", "eml"]].concat();
+    let found = run(case.args("import", &args)).well().json();
+    assert_eq!(
+        (&found["messages"], &found["passed_over"]),
+        (&json!(3), &json!(0))
+    );
+    let uid = ["--account", "anna", "--mailbox", "All", "--uid", "1"];
+    assert_eq!(run(case.args("show", &uid)).well().text(), "no header\n");
+}
+
+#[test]
 fn dates_of_messages_without_a_received_date() {
     let case = Case::empty();
     let dated = case.write("a.eml", "Date: Fri, 21 Nov 1997 09:55:06 -0600\n\n");
