@@ -22,6 +22,7 @@ use crate::args::Import;
 use crate::error::{CliError, Verdict, chain};
 use crate::output::{self, Output, Progress, safe};
 use crate::source::{self, Found, SourceError};
+use crate::store;
 
 /// Bytes of messages that are handed to the waiting thread at once. Up to three such windows are under way.
 const WINDOW_LEN: usize = 4 << 20;
@@ -67,7 +68,7 @@ fn open(args: &Import) -> Result<Store, CliError> {
         .create(!args.no_create)
         .durability(args.durability.into())
         .message_max(args.message_max);
-    let store = Store::open(&args.store, options)?;
+    let store = store::open(&args.store, options)?;
     let recovery = store.recovery();
     if !(recovery.clean && recovery.is_whole()) {
         output::warn(&format!("recovered: {recovery}"));
