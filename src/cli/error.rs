@@ -1,6 +1,7 @@
 //! Why the command could not do what was asked, and how it ends.
 
 use std::io;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use crate::sink::SinkError;
@@ -37,6 +38,25 @@ pub(crate) enum CliError {
     /// The store refused.
     #[error(transparent)]
     Store(#[from] mailkeep::Error),
+    /// The message that was asked for cannot be read; everything else was done.
+    #[error(transparent)]
+    Message(mailkeep::Error),
+    /// The store is named by a symbolic link, and those are not followed.
+    #[error("{} is a symbolic link", path.display())]
+    StoreIsLink {
+        /// The link.
+        path: PathBuf,
+        /// What the store said.
+        source: mailkeep::Error,
+    },
+    /// A store is made in a directory that is there, and this one is not.
+    #[error("{}: the directory above it does not exist", path.display())]
+    NothingAbove {
+        /// The store.
+        path: PathBuf,
+        /// What the store said.
+        source: mailkeep::Error,
+    },
     /// A file of mail cannot be read at all.
     #[error(transparent)]
     Source(#[from] SourceError),
@@ -54,10 +74,11 @@ impl CliError {
         matches!(self, Self::Stdout(error) if error.kind() == io::ErrorKind::BrokenPipe)
     }
 
-    /// 1 for damage, 2 for everything else.
+    /// 1 for a damaged message in a store that was read; 2 for everything else, also for a store so damaged that it
+    /// does not open: nothing was done.
     pub(crate) fn exit_code(&self) -> ExitCode {
         match self {
-            Self::Store(mailkeep::Error::Damaged { .. }) => ExitCode::from(1),
+            Self::Message(mailkeep::Error::Damaged { .. }) => ExitCode::from(1),
             _ => ExitCode::from(2),
         }
     }

@@ -11,7 +11,10 @@ pub(crate) fn run(args: &Show, out: &mut Output) -> Result<Verdict, CliError> {
     let account = store.account(args.account.as_str())?;
     let view = store::mailbox(&account, &args.mailbox)?.view()?;
     // Verified as a whole before the first byte goes out.
-    let bytes = view.message(args.uid)?.bytes()?;
+    let bytes = view
+        .message(args.uid)
+        .and_then(|message| message.bytes())
+        .map_err(CliError::Message)?;
     match view.row(args.uid) {
         Some(row) if out.is_json() => {
             let listed = list::Listed::of(&view, row);

@@ -1,18 +1,46 @@
 //! Opening a store for the command, and what its opening found.
 
-use std::path::Path;
+use std::fs;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
 
 use mailkeep::mail::MailboxName;
-use mailkeep::{Account, Mailbox, Options, RecoveryReport, Store};
+use mailkeep::{Account, Error, Mailbox, Options, RecoveryReport, Store};
 use serde_json::{Value, json};
 
 use crate::error::{CliError, Verdict};
 use crate::output;
 
+/// Opens a store, and says what its path has to do with it when it is not to be had.
+pub(crate) fn open(path: &Path, options: Options) -> Result<Store, CliError> {
+    Store::open(path, options).map_err(|source| not_opened(path, source))
+}
+
+fn not_opened(path: &Path, source: Error) -> CliError {
+    if !matches!(source, Error::NotAStore { .. }) {
+        return source.into();
+    }
+    // Without a trailing slash, which would have the system follow a link; the library takes it off too.
+    let path: PathBuf = path.components().collect();
+    if fs::symlink_metadata(&path).is_ok_and(|found| found.is_symlink()) {
+        CliError::StoreIsLink { path, source }
+    } else if path.parent().is_some_and(is_missing) {
+        CliError::NothingAbove { path, source }
+    } else {
+        source.into()
+    }
+}
+
+/// Whether nothing is there. The directory above a plain name is this one, which is.
+fn is_missing(above: &Path) -> bool {
+    let found = || fs::metadata(above);
+    !above.as_os_str().is_empty() && found().is_err_and(|why| why.kind() == ErrorKind::NotFound)
+}
+
 /// Opens a store to look at: takes no lock, changes nothing, not even a torn tail. Says on standard error when it is
 /// not whole.
 pub(crate) fn open_to_read(path: &Path) -> Result<Store, CliError> {
-    let store = Store::open(path, Options::new().read_only(true))?;
+    let store = open(path, Options::new().read_only(true))?;
     if !store.recovery().is_whole() {
         output::warn(&format!("warning: {}", store.health()));
         output::warn(&store.recovery().to_string());

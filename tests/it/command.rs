@@ -528,6 +528,36 @@ fn what_cannot_be_imported_is_said_and_the_rest_goes_on() {
 }
 
 #[test]
+fn files_of_a_folder_that_are_no_mail_are_named() {
+    let case = Case::empty();
+    let plain = case.write("mail/a.txt", "no header\n");
+    let odd = case.write("mail/b/c\u{1b}", "nor here\n");
+    case.write("mail/d.txt", "Subject: mail\n\n");
+    let folder = case.path("mail");
+    let args = ["--json", "--account", "anna", &folder];
+    let ran = run(case.args("import", &args)).ended(0);
+    let why = "is passed over: it does not start with the header of a message";
+    let odd = odd.replace('\u{1b}', "\\u{1b}");
+    let said = format!("warning: {plain} {why}\nwarning: {odd} {why}\n");
+    assert_eq!(ran.err, said);
+    let found = ran.json();
+    assert_eq!(
+        (&found["messages"], &found["failed"], &found["passed_over"]),
+        (&json!(1), &json!(0), &json!(2))
+    );
+
+    // Where it is said that each file is a message, each is.
+    let args = [&args[..], &["--mailbox", "All", "--format", "eml"]].concat();
+    let found = run(case.args("import", &args)).well().json();
+    assert_eq!(
+        (&found["messages"], &found["passed_over"]),
+        (&json!(3), &json!(0))
+    );
+    let uid = ["--account", "anna", "--mailbox", "All", "--uid", "1"];
+    assert_eq!(run(case.args("show", &uid)).well().text(), "no header\n");
+}
+
+#[test]
 fn dates_of_messages_without_a_received_date() {
     let case = Case::empty();
     let dated = case.write("a.eml", "Date: Fri, 21 Nov 1997 09:55:06 -0600\n\n");
@@ -662,6 +692,71 @@ fn a_store_in_use_can_be_read() {
     assert_eq!(case.messages("INBOX").len(), 3);
     store.close().unwrap();
     run(case.import(&[])).well();
+}
+
+#[test]
+fn the_path_of_a_store_that_is_not_to_be_had() {
+    let case = Case::new();
+    let (link, store) = (case.path("link"), case.path("store"));
+    std::os::unix::fs::symlink(&store, &link).unwrap();
+    let (slash, deep) = (format!("{link}/"), case.path("missing/a/b"));
+    let mbox = case.path("in.mbox");
+    let is_link =
+        format!("error: {link} is a symbolic link: {link} holds no store: it is no directory\n");
+    let nothing_above = format!(
+        "error: {deep}: the directory above it does not exist: {deep} holds no store: it does not exist\n"
+    );
+    for (path, said) in [
+        (&link, &is_link),
+        (&slash, &is_link),
+        (&deep, &nothing_above),
+    ] {
+        for args in [
+            &["import", path, "--account", "anna", &mbox][..],
+            &["stat", path],
+        ] {
+            let ran = run(args).ended(2);
+            // The store's own words keep the path as it was given.
+            assert_eq!(ran.err.replace(&slash, &link), *said, "{args:?}");
+        }
+    }
+    assert!(!Path::new(&case.path("missing")).exists());
+    assert_eq!(case.messages("INBOX").len(), 3);
+    // A plain name lies in the directory that the command runs in.
+    let ran = command(["stat", "none"])
+        .current_dir(case.dir.path())
+        .output()
+        .unwrap();
+    assert_eq!(
+        String::from_utf8(ran.stderr).unwrap(),
+        "error: none holds no store: it does not exist\n"
+    );
+}
+
+#[test]
+fn a_store_too_damaged_to_open_could_not_be_used() {
+    let case = Case::new();
+    let path = case.dir.path().join("store/MANIFEST");
+    let len = fs::read(&path).unwrap().len();
+    fs::write(&path, vec![0x55; len]).unwrap();
+    let anna = ["--account", "anna"];
+    let out = case.path("out");
+    for args in [
+        case.import(&[]),
+        case.args("export", &[&anna[..], &["--format", "eml", &out]].concat()),
+        case.args("list", &[]),
+        case.args("show", &[&anna[..], &["--uid", "1"]].concat()),
+        case.args("verify", &[]),
+        case.args("stat", &[]),
+    ] {
+        let ran = run(&args).ended(2);
+        assert!(
+            ran.err.contains("MANIFEST is damaged at byte "),
+            "{}",
+            ran.err
+        );
+        assert!(ran.out.is_empty(), "{args:?}");
+    }
 }
 
 #[test]

@@ -21,7 +21,8 @@ use self::target::Targets;
 use crate::args::Import;
 use crate::error::{CliError, Verdict, chain};
 use crate::output::{self, Output, Progress, safe};
-use crate::source::{self, Found};
+use crate::source::{self, Found, SourceError};
+use crate::store;
 
 /// Bytes of messages that are handed to the waiting thread at once. Up to three such windows are under way.
 const WINDOW_LEN: usize = 4 << 20;
@@ -53,8 +54,8 @@ pub(crate) fn run(args: &Import, out: &mut Output) -> Result<Verdict, CliError> 
     Ok(Verdict::of(import.counts.failed == 0))
 }
 
-fn missing(path: &Path, source: std::io::Error) -> source::SourceError {
-    source::SourceError::Io {
+fn missing(path: &Path, source: std::io::Error) -> SourceError {
+    SourceError::Io {
         op: "open",
         path: path.to_path_buf(),
         offset: 0,
@@ -67,7 +68,7 @@ fn open(args: &Import) -> Result<Store, CliError> {
         .create(!args.no_create)
         .durability(args.durability.into())
         .message_max(args.message_max);
-    let store = Store::open(&args.store, options)?;
+    let store = store::open(&args.store, options)?;
     let recovery = store.recovery();
     if !(recovery.clean && recovery.is_whole()) {
         output::warn(&format!("recovered: {recovery}"));
@@ -144,6 +145,8 @@ impl Run {
                             window_len += found.raw.len();
                         }
                     }
+                    // Counted by the source, and no failure: nobody said that it is mail.
+                    Err(error @ SourceError::PassedOver { .. }) => self.warn(&chain(&error)),
                     Err(error) => self.fail(&chain(&error)),
                 }
                 if window_len >= WINDOW_LEN || window.len() >= WINDOW_COUNT {
@@ -196,6 +199,10 @@ impl Run {
 
     fn fail(&mut self, why: &str) {
         self.counts.failed += 1;
+        self.warn(why);
+    }
+
+    fn warn(&self, why: &str) {
         self.progress.warn(&format!("warning: {why}"));
     }
 

@@ -1,6 +1,7 @@
 //! Files that are an mbox or one message, and which files of a folder are mail.
 //!
-//! A file named on its own is always mail. A file met in a folder is mail when
+//! A file named on its own is always mail, and so is every file of a folder that is said to hold
+//! single messages ([`Format::Eml`]). Any other file met in a folder is mail when
 //!
 //! - its name ends in `.eml` (also before `.zst` or `.gz`), in any case; or
 //! - it starts, decompressed, with a From_ line that has a date; or
@@ -46,7 +47,7 @@ pub(super) enum Opened {
     Message(Found),
     /// An mbox.
     Mbox(Box<Reader>),
-    /// No mail: an empty file, or one of a folder that does not look like mail.
+    /// A file of a folder that is no mail of the format.
     Nothing,
 }
 
@@ -131,7 +132,12 @@ fn read(
     if opens_as_mbox {
         return Ok(Opened::Mbox(Box::new(Reader::new(input, path, options)?)));
     }
-    if options.format == Format::Mbox || !(is_named || is_eml || looks_like_mail(&start)) {
+    let is_message = match options.format {
+        Format::Mbox => false,
+        Format::Auto => is_named || is_eml || looks_like_mail(&start),
+        Format::Eml => true,
+    };
+    if !is_message {
         return Ok(Opened::Nothing);
     }
     if !is_compressed {

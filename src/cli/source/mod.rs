@@ -3,7 +3,8 @@
 //! [`open`] looks at what is there, not at names:
 //!
 //! - a directory is walked, in the order of names (see `tree`): a folder with `cur` or with `new`
-//!   and `tmp` is a Maildir, the files of any other are taken when they are mail (see `eml`);
+//!   and `tmp` is a Maildir, the files of any other are taken when they are mail (see `eml`), or all
+//!   of them where [`Format::Eml`] says that they are;
 //! - a file whose first line that is not blank is a From_ line is an mbox (see `mbox`), any other is one message;
 //! - `-` is an mbox on standard input;
 //! - a file that starts as zstd or gzip data is any of these, compressed (see `compress`).
@@ -132,6 +133,15 @@ pub(crate) enum SourceError {
         /// The start of its first line, with bytes that are not UTF-8 replaced.
         found: String,
     },
+    /// A file met in a directory does not start as mail does and is not taken. Name it, or import its
+    /// directory with [`Format::Eml`], if it is mail.
+    #[error("{} is passed over: it does not start with {expected}", path.display())]
+    PassedOver {
+        /// The file.
+        path: PathBuf,
+        /// What files of the format start with.
+        expected: &'static str,
+    },
 }
 
 impl SourceError {
@@ -152,7 +162,8 @@ pub(crate) struct Source {
 }
 
 impl Source {
-    /// Files that were seen in directories and not taken for mail so far.
+    /// Files that were seen in directories and not taken for mail so far: each is an item
+    /// [`SourceError::PassedOver`], but for those that lie loose in a Maildir, which are programs' own.
     pub(crate) fn passed_over(&self) -> u64 {
         self.tree.passed_over()
     }

@@ -2,8 +2,8 @@
 //!
 //! A directory that is a Maildir gives its messages, then its folders give theirs: both `.A.B`
 //! (Maildir++) and `A/B` (nested). What lies loose beside `cur` and `new` belongs to programs and is
-//! passed over. Any other directory gives its files that are mail (`eml` has the rule), then its
-//! directories do; names that start with a dot are left alone. Links to files are followed, links to
+//! passed over. Any other directory gives its files that are mail (`eml` has the rule) and names the
+//! others, then its directories do; names that start with a dot are left alone. Links to files are followed, links to
 //! directories are not, so the walk ends.
 
 use std::fs;
@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::eml::{self, Opened};
 use super::mbox::Reader;
-use super::{Found, Options, SourceError, maildir};
+use super::{Format, Found, Options, SourceError, maildir};
 
 /// Directories inside each other that are entered. Deeper ones are an error, not a search.
 const DEPTH_MAX: usize = 64;
@@ -59,7 +59,8 @@ impl Tree {
             read_bytes: Arc::default(),
         };
         if path == Path::new("-") {
-            tree.push(eml::open_stdin(options, &tree.read_bytes)?);
+            let opened = eml::open_stdin(options, &tree.read_bytes)?;
+            tree.push(opened, path)?;
         } else if fs::metadata(path)
             .map_err(SourceError::io("open", path, 0))?
             .is_dir()
@@ -71,7 +72,8 @@ impl Tree {
                 depth: 0,
             }));
         } else {
-            tree.push(eml::open(path, true, options, &tree.read_bytes)?);
+            let opened = eml::open(path, true, options, &tree.read_bytes)?;
+            tree.push(opened, path)?;
         }
         Ok(tree)
     }
@@ -86,13 +88,23 @@ impl Tree {
         self.read_bytes.load(Ordering::Relaxed)
     }
 
-    /// Makes an opened file the next step.
-    fn push(&mut self, opened: Opened) {
+    /// Makes an opened file the next step, or names it when it is passed over.
+    fn push(&mut self, opened: Opened, path: &Path) -> Result<(), SourceError> {
         match opened {
             Opened::Message(found) => self.steps.push(Step::Message(Box::new(found))),
             Opened::Mbox(reader) => self.steps.push(Step::Mbox(reader)),
-            Opened::Nothing => self.passed_over += 1,
+            Opened::Nothing => {
+                self.passed_over += 1;
+                return Err(SourceError::PassedOver {
+                    path: path.to_path_buf(),
+                    expected: match self.options.format {
+                        Format::Mbox => "a From_ line with a date",
+                        Format::Auto | Format::Eml => "the header of a message",
+                    },
+                });
+            }
         }
+        Ok(())
     }
 
     /// Puts what a directory holds on the stack.
@@ -131,8 +143,7 @@ impl Tree {
     /// Opens a file of a directory.
     fn file(&mut self, path: &Path) -> Result<(), SourceError> {
         let opened = eml::open(path, false, self.options, &self.read_bytes)?;
-        self.push(opened);
-        Ok(())
+        self.push(opened, path)
     }
 }
 
@@ -214,7 +225,6 @@ fn child_levels(place: &Place, name: &str, path: &Path, is_maildir: bool) -> Opt
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::source::Format;
 
     const FROM: &str = "From a@b Thu Jan  1 00:00:00 2004\n";
 
@@ -224,12 +234,15 @@ mod tests {
         fs::write(path, bytes).unwrap();
     }
 
-    /// Messages as "folder levels: bytes", files passed over.
+    /// Messages as "folder levels: bytes", how many files are passed over.
     fn walk(path: &Path, options: Options) -> (Vec<String>, u64) {
         let mut tree = Tree::open(path, options).unwrap();
         let mut found = Vec::new();
         for item in tree.by_ref() {
-            let item = item.unwrap();
+            let item = match item {
+                Err(SourceError::PassedOver { .. }) => continue,
+                item => item.unwrap(),
+            };
             found.push(format!(
                 "{}: {}",
                 item.folder.join("/"),
@@ -280,6 +293,59 @@ mod tests {
             },
         );
         assert_eq!(found, [": four\\n", ": five"]);
+    }
+
+    #[test]
+    fn files_that_are_passed_over_are_named() {
+        let root = tempfile::tempdir().unwrap();
+        write(root.path(), "a.eml", "Subject: 1\n");
+        write(root.path(), "b.mbox", format!("{FROM}two"));
+        write(root.path(), "c", "no header\n");
+        write(root.path(), "d/e", "");
+        write(root.path(), "m/cur/1300000000.a:2,", "3");
+        write(root.path(), "m/loose", "a program's own");
+        let named = |format| {
+            let options = Options {
+                format,
+                ..Options::default()
+            };
+            let tree = Tree::open(root.path(), options).unwrap();
+            let said: Vec<_> = tree
+                .filter_map(|item| Some(item.err()?.to_string()))
+                .collect();
+            said
+        };
+        let said = |name: &str, expected: &str| {
+            let path = root.path().join(name);
+            format!(
+                "{} is passed over: it does not start with {expected}",
+                path.display()
+            )
+        };
+        assert_eq!(named(Format::Auto), [said("c", "the header of a message")]);
+        let from = "a From_ line with a date";
+        assert_eq!(
+            named(Format::Mbox),
+            [said("a.eml", from), said("c", from), said("d/e", from)]
+        );
+        assert_eq!(named(Format::Eml), [""; 0]);
+    }
+
+    #[test]
+    fn all_files_of_a_folder_are_messages_when_it_is_said() {
+        let root = tempfile::tempdir().unwrap();
+        write(root.path(), "a", "no header\n");
+        write(root.path(), "b/c.mbox", FROM);
+        write(root.path(), "b/d", "");
+        write(root.path(), ".hidden", "no");
+        let options = Options {
+            format: Format::Eml,
+            ..Options::default()
+        };
+        let (found, passed_over) = walk(root.path(), options);
+        let mbox = format!(": {}", FROM.escape_default());
+        assert_eq!(found, [": no header\\n", mbox.as_str(), ": "]);
+        assert_eq!(passed_over, 0);
     }
 
     #[test]
