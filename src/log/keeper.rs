@@ -263,6 +263,13 @@ impl Shared {
         writer.written > writer.durable
     }
 
+    /// Removes a spare that was not needed: the next opening would, and a closed store should not keep the space.
+    pub(super) fn drop_spare(&self) {
+        if let Some(spare) = self.work.take_spare() {
+            let _ = self.storage.remove(&spare.name);
+        }
+    }
+
     fn sync_tail(&self) {
         self.work.tail_dirty.store(false, Ordering::Relaxed);
         let tail = {

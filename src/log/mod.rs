@@ -225,6 +225,7 @@ impl Log {
         if let Some(keeper) = keeper {
             keeper.stop(&self.shared);
         }
+        self.shared.drop_spare();
         let result = self.shared.close();
         // Another process may have the store now; this one reads on.
         drop(self.shared.lock.lock().take());
