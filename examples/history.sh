@@ -6,7 +6,7 @@ cd "$(dirname "$0")/.."
 out=target/history
 rm -rf "$out" && mkdir -p "$out"
 cargo build --release --quiet --features cli
-mailkeep=target/release/mailkeep
+mailkeep=${CARGO_TARGET_DIR:-target}/release/mailkeep
 
 git format-patch --stdout --root HEAD >"$out/history.mbox"
 "$mailkeep" import "$out/store" --account history@example.org "$out/history.mbox"

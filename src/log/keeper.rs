@@ -36,7 +36,7 @@ pub(super) struct Spare {
 /// Commits larger than this on average are bulk: writing each byte twice would cost more than it gains.
 const PREPARE_BELOW: u64 = 64 << 10;
 
-/// TAIL is synced when nothing was committed for this long.
+/// TAIL is synced when nothing was committed for this long; while batches are only written, about this often.
 const IDLE: Duration = Duration::from_millis(100);
 
 /// What is to be done.
