@@ -36,7 +36,7 @@
 //! FORMAT.md (the documentation of [`format`](mod@format)), `format/batch.rs`, `format/record.rs`, `format/change.rs`, `log/group.rs`,
 //! `log/queue.rs`, `log/writer.rs`, `log/recovery.rs`, `index/fold.rs`, `index/plan.rs`, `store.rs`, `deliver.rs`,
 //! `view.rs`. Each makes sense knowing only the ones before it. Modules use only those to their right:
-//! `cli` > `store`, `account`, `mailbox`, `view`, `verify` > `index` > `log` > `format`, `io` > `mail`, `options`, `error`.
+//! `cli` > `store`, `account`, `mailbox`, `view`, `verify` > `index`, `directory` > `log` > `format`, `io` > `mail`, `options`, `error`.
 //!
 //! # Features
 //!
@@ -44,6 +44,9 @@
 
 mod account;
 mod deliver;
+// Nothing above it uses it yet.
+#[allow(dead_code, unused_imports)]
+mod directory;
 mod error;
 pub mod format;
 mod index;

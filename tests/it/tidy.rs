@@ -14,13 +14,30 @@ const MAY_NAME: [(&str, &[&str]); 3] = [
     ("format", &["format", "mail", "error"]),
     ("io", &["io"]),
 ];
-/// What the log, which stands on them, may not: everything above it.
-const MAY_NOT_NAME: [(&str, &[&str]); 1] = [(
-    "log",
-    &[
-        "index", "store", "volume", "account", "mailbox", "message", "compact", "verify", "cli",
-    ],
-)];
+/// What the log, which stands on them, and the directory above it may not: everything above themselves.
+const MAY_NOT_NAME: [(&str, &[&str]); 2] = [
+    (
+        "log",
+        &[
+            "index",
+            "store",
+            "volume",
+            "account",
+            "mailbox",
+            "message",
+            "compact",
+            "verify",
+            "cli",
+            "directory",
+        ],
+    ),
+    (
+        "directory",
+        &[
+            "index", "store", "volume", "account", "mailbox", "message", "compact", "verify", "cli",
+        ],
+    ),
+];
 
 /// Every rule that the file breaks, with the line where there is one.
 fn broken(path: &str, text: &str) -> Vec<String> {

@@ -1,0 +1,56 @@
+//! The store's fences: where records were lost for good, and how far every account skips ahead for it.
+
+use super::row::Row;
+
+/// A fence, as [`crate::format::change::Fence`] says it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct FenceAt {
+    /// Number of the fence's record.
+    pub(crate) number: u64,
+    /// No account lost more UIDs, MODSEQs or ids than this.
+    pub(crate) bound: u32,
+    /// First record number lost.
+    pub(crate) first_lost: u64,
+    /// Last record number lost.
+    pub(crate) last_lost: u64,
+}
+
+/// All fences of a store, by number. Few: each is a loss that nothing could repair.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Fences {
+    sorted: Vec<FenceAt>,
+}
+
+impl Fences {
+    /// The fences, in any order.
+    pub(crate) fn new(fences: &[FenceAt]) -> Self {
+        let mut all = Self::default();
+        fences.iter().for_each(|fence| all.add(*fence));
+        all
+    }
+
+    /// Adds a fence; one of the same number is replaced.
+    pub(crate) fn add(&mut self, fence: FenceAt) {
+        let found = self
+            .sorted
+            .binary_search_by_key(&fence.number, |fence| fence.number);
+        match found {
+            Ok(at) => drop(self.sorted.splice(at..=at, [fence])),
+            Err(at) => self.sorted.insert(at, fence),
+        }
+    }
+
+    /// All of them, by number.
+    pub(crate) fn all(&self) -> &[FenceAt] {
+        &self.sorted
+    }
+
+    /// Applies to the row all fences before the record `below` that it does not have.
+    pub(crate) fn apply(&self, row: &mut Row, below: u64) {
+        let from = self.sorted.partition_point(|has| has.number <= row.fence);
+        let missing = self.sorted.get(from..).unwrap_or_default();
+        for fence in missing.iter().take_while(|fence| fence.number < below) {
+            row.fence(fence.number, fence.bound);
+        }
+    }
+}
