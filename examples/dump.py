@@ -135,12 +135,14 @@ class Store:
                 box(mailbox).update(parent=get("<I", data)[0], name=texts(data, at, 1)[0][0])
             elif kind in (3, 6):
                 boxes.clear() if kind == 3 else boxes.pop(mailbox, None)
-            elif kind == 16:
+            elif kind in (16, 34, 35):  # 34 names a deferred delivery and is else as 16; 35 has no entry yet
+                data = data[8:] if kind == 34 else data
                 uid, _, flags, zone, marks, place, date, _, _, _, size, _, _, fields = get("<IIHhHHqqQQQIHH", data)
                 marks, at = texts(data, 128 + 6 * fields, marks)[0], get("<Q", data, 96)[0]
                 self.bodies[number] = (segment, body_at(number, at))
                 entry = dict(flags=flags, marks=set(marks), date=date, zone=zone, size=size)
-                box(mailbox)["entries"].setdefault(uid, dict(entry, body=(place, at if place else number)))
+                if kind != 35:
+                    box(mailbox)["entries"].setdefault(uid, dict(entry, body=(place, at if place else number)))
             elif kind == 17:
                 add, remove, replace, added, removed, _, principal = get("<HHHHHHI", data)
                 uids, at = picked(box(mailbox)["entries"], data, 16)
@@ -159,7 +161,7 @@ class Store:
                     del boxes[mailbox]["entries"][uid]
             elif kind == 32:
                 complain("records %d to %d were lost" % get("<QQ", data))
-            elif kind not in (7, 8) and kind_class == 0:
+            elif kind not in (7, 8, 33, 38) and kind_class == 0:
                 sys.exit(f"record {number} is of kind {kind}: the store is of a newer format")
     def body(self, place, number, verify):  # sections 7 and 14
         segment, at = (Segment(self.id, self.folder, self.edits[number]), 4096) if place == 2 else self.bodies[number]

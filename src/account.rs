@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::error::{Error, Result};
 use crate::index::{Cell, Counters, Fold};
-use crate::mail::{AccountId, AccountName, MailboxId, MailboxName, SpecialUse};
+use crate::mail::{AccountId, AccountName, MailboxId, MailboxName, NameKey, SpecialUse};
 use crate::mailbox::{Mailbox, MailboxProperties};
 use crate::options::Durability;
 use crate::store::Store;
@@ -228,12 +228,13 @@ impl Account {
             return Ok(());
         }
         inner.log.admit(0)?;
+        let key = NameKey::new(&inner.log.store().0, name);
         let commit = {
             let mut names = inner.index.names();
             let mark = inner.free_name(&names, name)?;
             let commit = inner.change_now(&self.cell, Durability::Durable, |draft| {
                 draft.exists()?;
-                draft.rename_account(name, mark)
+                draft.rename_account(name, key, mark)
             })?;
             names.set(name, self.cell.id);
             commit

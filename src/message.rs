@@ -136,6 +136,7 @@ impl Message {
     fn delivered(&self) -> Result<Box<Deliver>> {
         match self.store.inner.log.record(self.record)?.1 {
             Change::Deliver(deliver) => Ok(deliver),
+            Change::Assign(assign) => Ok(Box::new(assign.deliver)),
             _ => Err(Error::fault("the log", 0, crate::format::Fault::Lost)),
         }
     }

@@ -4,9 +4,11 @@
 //! delivery carries all that is known of its message.
 
 mod codec;
+mod delivery;
 
 use crate::mail::{
-    Digest, Flags, InternalDate, Keyword, Shape, SpecialUse, Summary, Uid, UidSet, UidValidity,
+    AccountId, Digest, Flags, InternalDate, Keyword, Shape, SpecialUse, Summary, Uid, UidSet,
+    UidValidity,
 };
 
 /// One change. The account and the mailbox it is about are in the record's header.
@@ -71,6 +73,19 @@ pub enum Change {
     },
     /// Records were lost for good: all accounts skip ahead. About the store, not an account.
     Fence(Fence),
+    /// A part of the account's state as its records up to this one have made it: who has all parts needs none before.
+    Base(Base),
+    /// A deferred delivery became an entry. Boxed, as deliveries are.
+    Assign(Box<Assign>),
+    /// A message arrived for an account whose state could not be read. Filed under the key of deferred deliveries for
+    /// the name ([`NameKey::deferred`](crate::mail::NameKey::deferred)).
+    Deferred(Box<Deferred>),
+    /// The account `target` has another name. Filed under the id that it would have, had it been created with it
+    /// ([`AccountId::alias`]).
+    Alias {
+        /// The account.
+        target: AccountId,
+    },
 }
 
 /// Payload of [`Change::CreateMailbox`].
@@ -129,6 +144,60 @@ pub struct Deliver {
     pub email: u64,
     /// The Email's thread; 0 while it is open.
     pub thread: u64,
+    /// Length of the message in bytes as given.
+    pub raw_len: u32,
+    /// Wire size and line ends.
+    pub shape: Shape,
+    /// BLAKE3 of the message as given.
+    pub digest: Digest,
+    /// Where its bytes are.
+    pub body: BodyAt,
+    /// What was read from its header.
+    pub summary: Summary,
+}
+
+/// Payload of [`Change::Base`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Base {
+    /// Which part it is, from 0. Part follows part, without another record of the account between them.
+    pub part: u32,
+    /// How many parts there are.
+    pub parts: u32,
+    /// Its slice of the saved state.
+    pub bytes: Vec<u8>,
+}
+
+impl Base {
+    /// Most parts of a state.
+    pub const PARTS_MAX: u32 = 1 << 16;
+    /// Most bytes that writers put in one part.
+    pub const PART_LEN_MAX: usize = 8 << 20;
+}
+
+/// Payload of [`Change::Assign`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Assign {
+    /// Number of the deferred delivery's record.
+    pub deferred: u64,
+    /// The entry, as if it had been delivered now. Its body is never [`BodyAt::Here`].
+    pub deliver: Deliver,
+}
+
+/// Payload of [`Change::Deferred`]: a [`Deliver`] without what only the account can give.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Deferred {
+    /// Name of the account.
+    pub account: String,
+    /// Full name of the mailbox.
+    pub mailbox: String,
+    /// System flags.
+    pub flags: Flags,
+    /// Keywords, sorted.
+    pub keywords: Vec<Keyword>,
+    /// INTERNALDATE.
+    pub internal_date: InternalDate,
+    /// When it arrived, seconds since 1970.
+    pub save_date: i64,
     /// Length of the message in bytes as given.
     pub raw_len: u32,
     /// Wire size and line ends.
@@ -222,6 +291,10 @@ kinds! {
     19 MOVE "move"
     20 EXPUNGE "expunge"
     32 FENCE "fence"
+    33 BASE "base"
+    34 ASSIGN "assign"
+    35 DEFERRED "deferred delivery"
+    38 ALIAS "alias"
 }
 
 impl Change {
@@ -243,11 +316,43 @@ impl Change {
             Self::Move(_) => MOVE,
             Self::Expunge { .. } => EXPUNGE,
             Self::Fence(_) => FENCE,
+            Self::Base(_) => BASE,
+            Self::Assign(_) => ASSIGN,
+            Self::Deferred(_) => DEFERRED,
+            Self::Alias { .. } => ALIAS,
         }
     }
-}
 
-impl Change {
+    /// Where the message's bytes are, of a change by which one arrived.
+    #[must_use]
+    pub fn body(&self) -> Option<BodyAt> {
+        match self {
+            Self::Deliver(deliver) => Some(deliver.body),
+            Self::Assign(assign) => Some(assign.deliver.body),
+            Self::Deferred(deferred) => Some(deferred.body),
+            _ => None,
+        }
+    }
+
+    /// BLAKE3 of the message as given, of a change by which one arrived.
+    #[must_use]
+    pub fn digest(&self) -> Option<Digest> {
+        match self {
+            Self::Deliver(deliver) => Some(deliver.digest),
+            Self::Assign(assign) => Some(assign.deliver.digest),
+            Self::Deferred(deferred) => Some(deferred.digest),
+            _ => None,
+        }
+    }
+
+    /// The same place, of a change that may bring the bytes: its writer says there where they went.
+    pub(crate) fn body_mut(&mut self) -> Option<&mut BodyAt> {
+        match self {
+            Self::Deliver(deliver) => Some(&mut deliver.body),
+            Self::Deferred(deferred) => Some(&mut deferred.body),
+            _ => None,
+        }
+    }
     /// About how many bytes the record takes, never less: for bounds, before it is encoded.
     #[must_use]
     pub fn rough_len(&self) -> u64 {
@@ -255,23 +360,32 @@ impl Change {
         let keywords = |list: &[Keyword]| -> usize {
             list.iter().map(|keyword| keyword.as_str().len() + 2).sum()
         };
+        // The header of the body is counted here too.
+        let message = |marks: &[Keyword], summary: &Summary, raw_len: u32| -> usize {
+            keywords(marks) + 6 * summary.fields.len() + raw_len as usize / 1024
+        };
+        let delivery =
+            |deliver: &Deliver| message(&deliver.keywords, &deliver.summary, deliver.raw_len);
         let variable = match self {
             Self::CreateAccount { name, .. } | Self::RenameAccount { name, .. } => name.len(),
             Self::DeleteAccount { .. }
             | Self::DeleteMailbox
             | Self::UpdateMailbox(_)
-            | Self::Fence(_) => 0,
+            | Self::Fence(_)
+            | Self::Alias { .. } => 0,
             Self::CreateMailbox(create) => create.name.len(),
             Self::RenameMailbox {
                 name, uid_validity, ..
             } => name.len() + 8 * uid_validity.len(),
             Self::Subscribe { name, .. } => name.len(),
-            // The header of its body is counted here too.
-            Self::Deliver(deliver) => {
-                keywords(&deliver.keywords)
-                    + 6 * deliver.summary.fields.len()
-                    + deliver.raw_len as usize / 1024
+            Self::Deliver(deliver) => delivery(deliver),
+            Self::Assign(assign) => delivery(&assign.deliver),
+            Self::Deferred(deferred) => {
+                message(&deferred.keywords, &deferred.summary, deferred.raw_len)
+                    + deferred.account.len()
+                    + deferred.mailbox.len()
             }
+            Self::Base(base) => base.bytes.len(),
             Self::Flag(flag) => {
                 keywords(&flag.add_keywords)
                     + keywords(&flag.remove_keywords)

@@ -9,7 +9,8 @@ use proptest::prelude::*;
 use super::batch::{self, BatchHead, Facts};
 use super::body::{self, BodyCheck, BodyHeader, Codec};
 use super::change::{
-    BodyAt, Change, CreateMailbox, Deliver, Fence, Flag, MailboxProperties, Transfer, Transferred,
+    Assign, Base, BodyAt, Change, CreateMailbox, Deferred, Deliver, Fence, Flag, MailboxProperties,
+    Transfer, Transferred,
 };
 use super::footer::{self, AccountRun, RecordAt, Sealing, Trailer};
 use super::manifest::{Manifest, Member, MemberState};

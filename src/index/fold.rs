@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
+use super::base::Gathering;
 use super::entry::Entry;
 use super::expunged::Expunged;
 use super::keywords::Keywords;
@@ -47,6 +48,10 @@ pub(crate) struct Fold {
     pub(crate) fence: u64,
     /// Deferred deliveries for the account's names up to this record number have become entries.
     pub(crate) assigned: u64,
+    /// Parts of a base, until the last one is there.
+    pub(crate) gathering: Option<Arc<Gathering>>,
+    /// How many bases were needed and could not be read: older records are needed then.
+    pub(crate) bad_bases: u64,
     /// How often a record named another one as the record before it than the one that was.
     pub(crate) chain_breaks: u64,
 }
@@ -74,6 +79,8 @@ impl Fold {
             destroyed: Expunged::default(),
             fence: 0,
             assigned: 0,
+            gathering: None,
+            bad_bases: 0,
             chain_breaks: 0,
         }
     }
@@ -156,6 +163,11 @@ impl Fold {
             }
             return;
         }
+        if matches!(change, Change::Alias { .. } | Change::Deferred(_)) {
+            // About an account, filed under another key: they change nothing in it.
+            return;
+        }
+        let last = self.last_record;
         self.chain_breaks += u64::from(header.previous != self.last_record);
         self.last_record = header.number;
         self.modseq = self.modseq.max(header.modseq);
@@ -204,7 +216,12 @@ impl Fold {
                     keywords.release(entry.keywords);
                 }
             }),
-            Change::Fence(_) => {}
+            Change::Assign(assign) => {
+                self.assigned = self.assigned.max(assign.deferred);
+                self.deliver(header, &assign.deliver);
+            }
+            Change::Base(base) => self.base(header, base, last, super::base::decode),
+            Change::Fence(_) | Change::Alias { .. } | Change::Deferred(_) => {}
         }
     }
 

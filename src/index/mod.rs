@@ -8,6 +8,7 @@
 //!
 //! Locks: an account's cell; and the names, which may be held when a cell is locked. Never the other way round.
 
+mod base;
 // Until receipts and images use all of them.
 #[allow(dead_code)]
 mod buckets;
@@ -240,6 +241,10 @@ impl Replay for Loader {
                 fold.apply(header, change);
                 self.names.floor = self.names.floor.max(fold.past_floor);
             }
+            return;
+        }
+        if matches!(change, Change::Alias { .. } | Change::Deferred(_)) {
+            // Filed under keys that are no account's: the names come from the accounts' own records.
             return;
         }
         let fold = self.folds.entry(header.account).or_insert_with(|| Fold {

@@ -35,6 +35,8 @@ pub(crate) struct Draft {
 /// One record to be.
 #[derive(Debug)]
 pub(crate) struct Drafted {
+    /// The id it is filed under instead of the account's, with no record before it.
+    pub(crate) filed: Option<AccountId>,
     pub(crate) mailbox: u32,
     pub(crate) modseq: u64,
     pub(crate) change: Change,
@@ -111,7 +113,8 @@ impl Draft {
 
     /// The account with all drafts so far.
     fn fold(&mut self) -> &Fold {
-        for drafted in self.drafts.get(self.applied..).unwrap_or_default() {
+        let new = self.drafts.get(self.applied..).unwrap_or_default();
+        for drafted in new.iter().filter(|drafted| drafted.filed.is_none()) {
             let header = drafted.header(&self.scratch, 0);
             self.scratch.apply(&header, &drafted.change);
         }
@@ -127,6 +130,7 @@ impl Draft {
             what: "MODSEQs",
         })?;
         self.drafts.push(Drafted {
+            filed: None,
             mailbox,
             modseq: raw,
             change,
@@ -349,21 +353,25 @@ impl Draft {
         for drafted in &mut self.drafts {
             let body = drafted.body.and_then(|at| bodies.get(at));
             let new = NewRecord {
-                account,
+                account: drafted.filed.unwrap_or(account),
                 mailbox: drafted.mailbox,
                 modseq: drafted.modseq,
-                previous,
+                previous: if drafted.filed.is_some() { 0 } else { previous },
                 change: &mut drafted.change,
             };
-            previous = group.push(new, body);
-            numbers.push(previous);
+            let number = group.push(new, body);
+            if drafted.filed.is_none() {
+                previous = number;
+            }
+            numbers.push(number);
         }
         numbers
     }
 
     /// The account with the drafts, which got the numbers from `first` on.
     pub(crate) fn finish(&self, mut head: Fold, numbers: &[u64]) -> Fold {
-        for (drafted, number) in self.drafts.iter().zip(numbers) {
+        let numbered = self.drafts.iter().zip(numbers);
+        for (drafted, number) in numbered.filter(|(drafted, _)| drafted.filed.is_none()) {
             let header = drafted.header(&head, *number);
             head.apply(&header, &drafted.change);
         }

@@ -174,8 +174,8 @@ impl GroupWriter<'_> {
     pub(crate) fn push(&mut self, new: NewRecord<'_>, body: Option<&NewBody<'_>>) -> u64 {
         let number = self.next_number();
         let body = body.map(|body| self.push_body(number, body));
-        if let (Some((at, _)), Change::Deliver(deliver)) = (body, &mut *new.change) {
-            deliver.body = BodyAt::Here(u32::try_from(at).unwrap_or(u32::MAX));
+        if let (Some((at, _)), Some(place)) = (body, new.change.body_mut()) {
+            *place = BodyAt::Here(u32::try_from(at).unwrap_or(u32::MAX));
         }
         let header = RecordHeader {
             number,

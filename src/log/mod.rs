@@ -148,17 +148,14 @@ impl Log {
     fn shared_body(&self, number: u64) -> Result<Body> {
         let segment = self.shared.segment_of(number)?;
         let missing = || segment.lost(number);
-        match segment.record(number)?.1 {
-            Change::Deliver(deliver) => match deliver.body {
-                BodyAt::Here(_) => Err(missing()),
-                BodyAt::Record(owner) => self
-                    .shared
-                    .segment_of(owner)?
-                    .own_body(owner)?
-                    .ok_or_else(missing),
-                BodyAt::Segment(segment) => self.shared.large_body(segment, &missing),
-            },
-            _ => Err(missing()),
+        match segment.record(number)?.1.body() {
+            Some(BodyAt::Record(owner)) => self
+                .shared
+                .segment_of(owner)?
+                .own_body(owner)?
+                .ok_or_else(missing),
+            Some(BodyAt::Segment(segment)) => self.shared.large_body(segment, &missing),
+            Some(BodyAt::Here(_)) | None => Err(missing()),
         }
     }
 
@@ -168,13 +165,11 @@ impl Log {
         if segment.has_body(number)? {
             return Ok((false, number));
         }
-        match segment.record(number)?.1 {
-            Change::Deliver(deliver) => Ok(match deliver.body {
-                BodyAt::Here(_) => (false, number),
-                BodyAt::Record(owner) => (false, owner),
-                BodyAt::Segment(segment) => (true, segment),
-            }),
-            _ => Err(segment.lost(number)),
+        match segment.record(number)?.1.body() {
+            Some(BodyAt::Here(_)) => Ok((false, number)),
+            Some(BodyAt::Record(owner)) => Ok((false, owner)),
+            Some(BodyAt::Segment(segment)) => Ok((true, segment)),
+            None => Err(segment.lost(number)),
         }
     }
 

@@ -7,7 +7,8 @@ use std::path::Path;
 use mailkeep::format::batch::{self, BatchHead, Facts};
 use mailkeep::format::body::{self, BodyCheck, BodyHeader, Codec};
 use mailkeep::format::change::{
-    BodyAt, Change, CreateMailbox, Deliver, Fence, Flag, MailboxProperties, Transfer, Transferred,
+    Assign, Base, BodyAt, Change, CreateMailbox, Deferred, Deliver, Fence, Flag, MailboxProperties,
+    Transfer, Transferred,
 };
 use mailkeep::format::footer::{self, RecordAt, Sealing, Trailer};
 use mailkeep::format::manifest::{Manifest, Member, MemberState};
@@ -60,7 +61,11 @@ fn validity(number: u32) -> UidValidity {
 }
 
 fn deliver() -> Change {
-    Change::Deliver(Box::new(Deliver {
+    Change::Deliver(Box::new(delivered()))
+}
+
+fn delivered() -> Deliver {
+    Deliver {
         uid: uid(4),
         uid_validity: validity(1_790_000_000),
         flags: Flags::SEEN | Flags::DRAFT,
@@ -74,7 +79,39 @@ fn deliver() -> Change {
         digest: Digest::of(MESSAGE),
         body: BodyAt::Here(0),
         summary: Summary::of(MESSAGE),
-    }))
+    }
+}
+
+/// One of each kind that came later, in the order of their numbers.
+fn later_changes() -> Vec<Change> {
+    vec![
+        Change::Base(Base {
+            part: 2,
+            parts: 3,
+            bytes: b"the end of a state".to_vec(),
+        }),
+        Change::Assign(Box::new(Assign {
+            deferred: 990,
+            deliver: Deliver {
+                body: BodyAt::Record(990),
+                ..delivered()
+            },
+        })),
+        Change::Deferred(Box::new(Deferred {
+            account: "anna@example.it".into(),
+            mailbox: "lists/rust".into(),
+            flags: Flags::FLAGGED,
+            keywords: keywords(&["work"]),
+            internal_date: InternalDate::new(1_790_000_000, -60).unwrap(),
+            save_date: 1_790_000_001,
+            raw_len: u32::try_from(MESSAGE.len()).unwrap(),
+            shape: Shape::of(MESSAGE),
+            digest: Digest::of(MESSAGE),
+            body: BodyAt::Segment(7),
+            summary: Summary::of(MESSAGE),
+        })),
+        Change::Alias { target: anna() },
+    ]
 }
 
 fn transfer() -> Transfer {
@@ -178,13 +215,17 @@ fn encoded_record(number: u64, change: &Change) -> Vec<u8> {
     bytes
 }
 
-/// Goal: every kind of record.
+/// Goal: every kind of record, the later ones in a file of their own.
 #[test]
 fn records() {
-    let file = golden("records.bin");
-    let mut rest = &file[..];
+    records_are(&golden("records.bin"), changes());
+    records_are(&golden("records_later.bin"), later_changes());
+}
+
+fn records_are(file: &[u8], changes: Vec<Change>) {
+    let mut rest = file;
     let mut again = Vec::new();
-    for (number, change) in (1001..).zip(changes()) {
+    for (number, change) in (1001..).zip(changes) {
         let frame = Frame::decode(place(), rest).unwrap();
         assert_eq!(frame.header, record_header(number));
         assert_eq!(frame.change().unwrap(), change);

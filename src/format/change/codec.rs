@@ -60,6 +60,10 @@ impl Change {
                 out.put_u64(fence.last_lost);
                 out.put_u32(fence.bound);
             }
+            Self::Base(base) => base.encode(out),
+            Self::Assign(assign) => assign.encode(out),
+            Self::Deferred(deferred) => deferred.encode(out),
+            Self::Alias { target } => out.put(target.as_bytes()),
         }
     }
 
@@ -118,6 +122,12 @@ impl Change {
                 last_lost: take.u64()?,
                 bound: take.u32()?,
             }),
+            BASE => Self::Base(Base::decode(&mut take)?),
+            ASSIGN => Self::Assign(Box::new(Assign::decode(&mut take)?)),
+            DEFERRED => Self::Deferred(Box::new(Deferred::decode(&mut take)?)),
+            ALIAS => Self::Alias {
+                target: AccountId::from_bytes(take.array()?),
+            },
             kind => return Err(Fault::Kind { kind }),
         };
         take.padding()?;
@@ -151,121 +161,23 @@ impl MailboxProperties {
     }
 }
 
-impl Deliver {
+impl Base {
     fn encode(&self, out: &mut Vec<u8>) {
-        let (kind, at) = match self.body {
-            BodyAt::Here(at) => (0, u64::from(at)),
-            BodyAt::Record(number) => (1, number),
-            BodyAt::Segment(number) => (2, number),
-        };
-        out.put_u32(self.uid.get());
-        out.put_u32(self.uid_validity.get());
-        out.put_u16(self.flags.bits());
-        out.put_i16(self.internal_date.zone_minutes());
-        out.put_u16(u16::try_from(self.keywords.len()).unwrap_or(u16::MAX));
-        out.put_u16(kind);
-        out.put_i64(self.internal_date.seconds());
-        out.put_i64(self.save_date);
-        out.put_u64(self.email);
-        out.put_u64(self.thread);
-        out.put_u64(self.shape.wire_size());
-        out.put_u32(self.raw_len);
-        out.put_u16(self.shape.bits());
-        out.put_u16(u16::try_from(self.summary.fields.len()).unwrap_or(u16::MAX));
-        out.put(self.digest.as_bytes());
-        out.put_u64(at);
-        out.put_u64(self.summary.message_id_hash);
-        out.put_i64(self.summary.sent.unwrap_or(0));
-        out.put_u32(self.summary.header_len);
-        out.put_u8(self.summary.version);
-        out.put_u8(u8::from(self.summary.sent.is_some()));
-        out.put_u16(0);
-        for field in &self.summary.fields {
-            out.put_u8(field.name.number());
-            out.put_u8(0);
-            out.put_u16(field.offset);
-            out.put_u16(field.len);
-        }
-        put_keywords(out, &self.keywords);
+        out.put_u32(self.part);
+        out.put_u32(self.parts);
+        out.put_u32(count(self.bytes.len()));
+        out.put_u32(0);
+        out.put(&self.bytes);
     }
 
     fn decode(take: &mut Take<'_>) -> Result<Self, Fault> {
-        let uid = take_uid(take)?;
-        let uid_validity = take_uid_validity(take)?;
-        let flags = take_flags(take)?;
-        let zone = take.i16()?;
-        let keyword_count = take.u16()?;
-        let body_kind = take.u16()?;
-        let seconds = take.i64()?;
-        let internal_date = InternalDate::new(seconds, zone).ok_or(Fault::Range {
-            field: "internal date",
-            found: seconds.cast_unsigned(),
-            min: 0,
-            max: i64::MAX.cast_unsigned(),
-        })?;
-        let (save_date, email, thread) = (take.i64()?, take.u64()?, take.u64()?);
-        let wire_size = take.u64()?;
-        let raw_len = take.u32()?;
-        let bits = take.u16()?;
-        let shape =
-            Shape::from_parts(wire_size, bits).ok_or(unknown_bits("line ends", bits.into()))?;
-        let field_count = take.u16()?;
-        let digest = Digest::from_bytes(take.array()?);
-        let at = take.u64()?;
-        let body = match body_kind {
-            0 => BodyAt::Here(u32::try_from(at).map_err(|_| Fault::Range {
-                field: "body offset",
-                found: at,
-                min: 0,
-                max: u32::MAX.into(),
-            })?),
-            1 => BodyAt::Record(at),
-            2 => BodyAt::Segment(at),
-            kind => {
-                return Err(Fault::Range {
-                    field: "body place",
-                    found: kind.into(),
-                    min: 0,
-                    max: 2,
-                });
-            }
-        };
-        let message_id_hash = take.u64()?;
-        let sent = take.i64()?;
-        let header_len = take.u32()?;
-        let version = take.u8()?;
-        let sent = match (take.u8()?, sent) {
-            (0, 0) => None,
-            (1, sent) => Some(sent),
-            (found, _) => return Err(unknown_bits("sent date", found.into())),
-        };
-        take.zeroes(2)?;
-        let fields = (0..field_count)
-            .map(|_| take_field(take))
-            .collect::<Result<_, _>>()?;
-        let summary = Summary {
-            version,
-            header_len,
-            sent,
-            message_id_hash,
-            fields,
-        };
-        let keywords = take_keywords(take, keyword_count)?;
-        Ok(Self {
-            uid,
-            uid_validity,
-            flags,
-            keywords,
-            internal_date,
-            save_date,
-            email,
-            thread,
-            raw_len,
-            shape,
-            digest,
-            body,
-            summary,
-        })
+        let (part, parts) = (take.u32()?, take.u32()?);
+        within("count of parts", parts.into(), 1, Self::PARTS_MAX.into())?;
+        within("part", part.into(), 0, u64::from(parts) - 1)?;
+        let len = take.u32()? as usize;
+        take.zeroes(4)?;
+        let bytes = take.slice(len)?.to_vec();
+        Ok(Self { part, parts, bytes })
     }
 }
 
@@ -342,7 +254,7 @@ fn count(len: usize) -> u32 {
     u32::try_from(len).unwrap_or(u32::MAX)
 }
 
-fn unknown_bits(field: &'static str, found: u64) -> Fault {
+pub(super) fn unknown_bits(field: &'static str, found: u64) -> Fault {
     Fault::Range {
         field,
         found,
@@ -378,7 +290,11 @@ fn take_bool(take: &mut Take<'_>, field: &'static str) -> Result<bool, Fault> {
 }
 
 fn take_uid(take: &mut Take<'_>) -> Result<Uid, Fault> {
-    Uid::new(take.u32()?).ok_or(Fault::Range {
+    uid_of(take.u32()?)
+}
+
+pub(super) fn uid_of(number: u32) -> Result<Uid, Fault> {
+    Uid::new(number).ok_or(Fault::Range {
         field: "UID",
         found: 0,
         min: 1,
@@ -387,7 +303,11 @@ fn take_uid(take: &mut Take<'_>) -> Result<Uid, Fault> {
 }
 
 fn take_uid_validity(take: &mut Take<'_>) -> Result<UidValidity, Fault> {
-    UidValidity::new(take.u32()?).ok_or(Fault::Range {
+    uid_validity_of(take.u32()?)
+}
+
+pub(super) fn uid_validity_of(number: u32) -> Result<UidValidity, Fault> {
+    UidValidity::new(number).ok_or(Fault::Range {
         field: "UIDVALIDITY",
         found: 0,
         min: 1,
@@ -395,7 +315,7 @@ fn take_uid_validity(take: &mut Take<'_>) -> Result<UidValidity, Fault> {
     })
 }
 
-fn take_flags(take: &mut Take<'_>) -> Result<Flags, Fault> {
+pub(super) fn take_flags(take: &mut Take<'_>) -> Result<Flags, Fault> {
     let bits = take.u16()?;
     Flags::from_bits(bits).ok_or(unknown_bits("flags", bits.into()))
 }
@@ -423,13 +343,13 @@ fn take_uids(take: &mut Take<'_>) -> Result<UidSet, Fault> {
     Ok(uids)
 }
 
-fn put_keywords(out: &mut Vec<u8>, keywords: &[Keyword]) {
+pub(super) fn put_keywords(out: &mut Vec<u8>, keywords: &[Keyword]) {
     for keyword in keywords {
         out.put_text(keyword.as_str());
     }
 }
 
-fn take_keywords(take: &mut Take<'_>, many: u16) -> Result<Vec<Keyword>, Fault> {
+pub(super) fn take_keywords(take: &mut Take<'_>, many: u16) -> Result<Vec<Keyword>, Fault> {
     let one = |_| {
         let text = take.text("keyword")?;
         let keyword = Keyword::new(text).ok();
@@ -440,7 +360,7 @@ fn take_keywords(take: &mut Take<'_>, many: u16) -> Result<Vec<Keyword>, Fault> 
     (0..many).map(one).collect()
 }
 
-fn take_field(take: &mut Take<'_>) -> Result<Field, Fault> {
+pub(super) fn take_field(take: &mut Take<'_>) -> Result<Field, Fault> {
     let code = take.u8()?;
     let name = FieldName::from_number(code).ok_or(unknown_bits("header field", code.into()))?;
     take.zeroes(1)?;

@@ -234,10 +234,85 @@ fn changes_have_one_spelling() {
         Err(Fault::Range { .. })
     ));
     assert_eq!(Change::decode(6, &[0, 1]), Err(Fault::Reserved { at: 1 }));
-    for kind in [0, 9, 15, 21, 31, 33, 37, 255] {
+    for kind in [0, 9, 15, 21, 31, 36, 37, 39, 255] {
         assert_eq!(Change::decode(kind, &[]), Err(Fault::Kind { kind }));
         assert_eq!(change::kind_name(kind), "unknown");
     }
+}
+
+/// Goal: a part of a base is one of those that it says there are, and no longer than its record.
+#[test]
+fn parts_are_bounded() {
+    let base = |part: u32, parts: u32, len: u32, bytes: usize| {
+        let mut payload: Vec<u8> = [part, parts, len, 0]
+            .iter()
+            .flat_map(|number| number.to_le_bytes())
+            .collect();
+        payload.resize(16 + bytes, 7);
+        Change::decode(33, &payload)
+    };
+    assert!(base(0, 1, 0, 0).is_ok());
+    assert!(base(65_535, 65_536, 9, 9).is_ok());
+    for (part, parts) in [(0, 0), (1, 1), (0, 65_537), (u32::MAX, u32::MAX)] {
+        assert!(
+            matches!(base(part, parts, 0, 0), Err(Fault::Range { .. })),
+            "{part} of {parts}"
+        );
+    }
+    for len in [1, 9, u32::MAX] {
+        assert!(matches!(base(0, 1, len, 0), Err(Fault::Short { .. })));
+    }
+    assert!(matches!(base(0, 1, 0, 8), Err(Fault::Range { .. })));
+}
+
+/// Goal: an assignment brings no body of its own, and a deferred delivery has nothing that its account would give.
+#[test]
+fn later_deliveries_are_bounded() {
+    let message = b"\r\n";
+    let deferred = Deferred {
+        account: "anna".into(),
+        mailbox: "INBOX".into(),
+        flags: Flags::EMPTY,
+        keywords: Vec::new(),
+        internal_date: InternalDate::utc(0).unwrap(),
+        save_date: 0,
+        raw_len: 2,
+        shape: Shape::of(message),
+        digest: Digest::of(message),
+        body: BodyAt::Record(9),
+        summary: Summary::of(message),
+    };
+    let mut bytes = Vec::new();
+    Change::Deferred(Box::new(deferred)).encode(&mut bytes);
+    assert!(Change::decode(35, &bytes).is_ok());
+    for at in [0, 4, 32, 40] {
+        let mut given = bytes.clone();
+        given[at] = 1;
+        assert!(matches!(
+            Change::decode(35, &given),
+            Err(Fault::Range { .. })
+        ));
+    }
+    // As an assignment: behind a record number, with a UID and a UIDVALIDITY, without the names.
+    let mut assign = vec![9, 0, 0, 0, 0, 0, 0, 0];
+    assign.extend_from_slice(&bytes[..bytes.len() - 13]);
+    (assign[8], assign[12]) = (1, 1);
+    assert!(Change::decode(34, &assign).is_ok());
+    let mut here = assign.clone();
+    here[22] = 0;
+    assert!(matches!(
+        Change::decode(34, &here),
+        Err(Fault::Range {
+            field: "body place",
+            ..
+        })
+    ));
+    let mut negative = assign.clone();
+    negative[7] = 0x80;
+    assert!(matches!(
+        Change::decode(34, &negative),
+        Err(Fault::Range { .. })
+    ));
 }
 
 /// Goal: a deliver record is refused at each field that has no meaning.

@@ -127,6 +127,40 @@ pub(super) fn deliver() -> impl Strategy<Value = Change> {
     })
 }
 
+pub(super) fn base() -> impl Strategy<Value = Change> {
+    let bytes = prop::collection::vec(any::<u8>(), 0..40);
+    (1..=Base::PARTS_MAX, any::<prop::sample::Index>(), bytes).prop_map(|(parts, part, bytes)| {
+        let part = u32::try_from(part.index(parts as usize)).unwrap();
+        Change::Base(Base { part, parts, bytes })
+    })
+}
+
+/// A delivery that another record says more of: an assignment, or one that was put off.
+pub(super) fn later() -> impl Strategy<Value = Change> {
+    (deliver(), number(), name(), name()).prop_map(|(deliver, deferred, account, mailbox)| {
+        let Change::Deliver(deliver) = deliver else {
+            unreachable!()
+        };
+        if !matches!(deliver.body, BodyAt::Here(_)) {
+            let deliver = *deliver;
+            return Change::Assign(Box::new(Assign { deferred, deliver }));
+        }
+        Change::Deferred(Box::new(Deferred {
+            account,
+            mailbox,
+            flags: deliver.flags,
+            keywords: deliver.keywords,
+            internal_date: deliver.internal_date,
+            save_date: deliver.save_date,
+            raw_len: deliver.raw_len,
+            shape: deliver.shape,
+            digest: deliver.digest,
+            body: deliver.body,
+            summary: deliver.summary,
+        }))
+    })
+}
+
 pub(super) fn flag() -> impl Strategy<Value = Change> {
     let marks = (flags(), flags(), keywords(), keywords());
     (uids(), marks, any::<bool>(), any::<u32>()).prop_map(
@@ -219,6 +253,9 @@ pub(super) fn change() -> impl Strategy<Value = Change> {
         transfer().prop_map(Change::Copy),
         transfer().prop_map(Change::Move),
         uids().prop_map(|uids| Change::Expunge { uids }),
+        base(),
+        later(),
+        account().prop_map(|target| Change::Alias { target }),
     ]
 }
 

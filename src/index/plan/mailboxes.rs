@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
-use super::{Draft, RECORD_ITEMS};
+use super::{Draft, Drafted, RECORD_ITEMS};
 use crate::error::{Error, Result};
 use crate::format::change::{Change, CreateMailbox, MailboxProperties};
 use crate::index::MailboxFold;
 use crate::index::fold::INBOX;
-use crate::mail::{MailboxName, UidSet};
+use crate::mail::{MailboxName, NameKey, UidSet};
 
 impl Draft {
     pub(crate) fn create_account(&mut self, name: &str, uid_validity_mark: u32) -> Result<()> {
@@ -24,7 +24,13 @@ impl Draft {
 
     /// Renames the account. `uid_validity_mark` is the highest UIDVALIDITY that earlier accounts of the name gave: its
     /// mailboxes with no greater one get one, as a client may know the name with other messages (RFC 9051 2.3.1.1).
-    pub(crate) fn rename_account(&mut self, name: &str, uid_validity_mark: u32) -> Result<()> {
+    /// `key` is the new name's: the account is found under it from now on.
+    pub(crate) fn rename_account(
+        &mut self,
+        name: &str,
+        key: NameKey,
+        uid_validity_mark: u32,
+    ) -> Result<()> {
         self.push(
             0,
             Change::RenameAccount {
@@ -32,6 +38,18 @@ impl Draft {
                 uid_validity_mark,
             },
         )?;
+        let target = self.fold().id;
+        let alias = target.alias(key);
+        // Back to the name that it was created with: there it is found anyway.
+        if alias != target {
+            self.drafts.push(Drafted {
+                filed: Some(alias),
+                mailbox: 0,
+                modseq: 0,
+                change: Change::Alias { target },
+                body: None,
+            });
+        }
         let stale = |mailbox: &MailboxFold| mailbox.uid_validity.get() <= uid_validity_mark;
         let all = self.fold().mailboxes.iter();
         let stale: Vec<u32> = all

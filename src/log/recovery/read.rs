@@ -107,11 +107,8 @@ impl Opening<'_> {
         let mut here = HashSet::new();
         for piece in &pieces {
             let change = self.feed(&listed.segment, records_at + piece.at as u64, &piece.frame)?;
-            let body = match &change {
-                Some(Change::Deliver(deliver)) => match deliver.body {
-                    BodyAt::Here(at) => bodies_at + u64::from(at),
-                    _ => 0,
-                },
+            let body = match change.as_ref().and_then(Change::body) {
+                Some(BodyAt::Here(at)) => bodies_at + u64::from(at),
                 _ => 0,
             };
             put(
@@ -193,14 +190,11 @@ impl Opening<'_> {
             },
             Err(fault) => return Err(segment.fault(at, fault)),
         };
-        match &change {
-            Change::Fence(fence) => self.fenced.push((fence.first_lost, fence.last_lost)),
-            Change::Deliver(deliver) => {
-                if let BodyAt::Segment(number) = deliver.body {
-                    self.large.insert(number);
-                }
-            }
-            _ => {}
+        if let Change::Fence(fence) = &change {
+            self.fenced.push((fence.first_lost, fence.last_lost));
+        }
+        if let Some(BodyAt::Segment(number)) = change.body() {
+            self.large.insert(number);
         }
         self.replay.replay(&frame.header, &change);
         Ok(Some(change))
