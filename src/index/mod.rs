@@ -8,6 +8,7 @@
 //!
 //! Locks: an account's cell; and the names, which may be held when a cell is locked. Never the other way round.
 
+mod columns;
 mod entry;
 mod fold;
 mod keywords;
