@@ -10,7 +10,7 @@ use crate::format::StoreId;
 use crate::index::{Cell, Draft, Index, Loader, Names, batch_fits};
 use crate::io::{Directory, Storage};
 use crate::log::{Commit, Log, NewBody, RecoveryReport};
-use crate::mail::{AccountId, AccountName};
+use crate::mail::{AccountId, AccountName, NameKey};
 use crate::options::{Durability, Options};
 
 /// A store of mail: one directory, one writer process.
@@ -132,7 +132,8 @@ impl Store {
         let name = AccountName::new(name)?;
         let name = name.as_str();
         let inner = &self.inner;
-        let id = AccountId::from_bytes(inner.log.options().host.unique());
+        let key = NameKey::new(&inner.log.store().0, name);
+        let id = AccountId::named(key, inner.log.options().host.unique());
         inner.log.admit(0)?;
         let (cell, commit) = {
             let mut names = inner.index.names();

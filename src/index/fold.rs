@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use super::entry::Entry;
+use super::expunged::Expunged;
 use super::keywords::Keywords;
 use super::mailbox::MailboxFold;
 use crate::format::change::{
@@ -40,6 +41,12 @@ pub(crate) struct Fold {
     /// Highest UIDVALIDITY that any name may have had: the records of which mailbox had it may be lost.
     pub(crate) past_floor: u32,
     pub(crate) keywords: Keywords,
+    /// The mailboxes that were deleted, as far as they are remembered.
+    pub(crate) destroyed: Expunged,
+    /// Number of the last fence that was applied.
+    pub(crate) fence: u64,
+    /// Deferred deliveries for the account's names up to this record number have become entries.
+    pub(crate) assigned: u64,
     /// How often a record named another one as the record before it than the one that was.
     pub(crate) chain_breaks: u64,
 }
@@ -64,6 +71,9 @@ impl Fold {
             past_names: Arc::default(),
             past_floor: 0,
             keywords: Keywords::default(),
+            destroyed: Expunged::default(),
+            fence: 0,
+            assigned: 0,
             chain_breaks: 0,
         }
     }
@@ -139,7 +149,11 @@ impl Fold {
     /// Takes over a record of this account, or a fence of the store.
     pub(crate) fn apply(&mut self, header: &RecordHeader, change: &Change) {
         if let Change::Fence(fence) = change {
-            self.fence(fence);
+            // A fence is met once for each way by which the account's records are read.
+            if header.number > self.fence {
+                self.fence = header.number;
+                self.fence(fence);
+            }
             return;
         }
         self.chain_breaks += u64::from(header.previous != self.last_record);
@@ -170,7 +184,7 @@ impl Fold {
             } => {
                 self.rename_mailbox(header, *parent, name, uid_validity);
             }
-            Change::DeleteMailbox => self.delete_mailbox(header.mailbox),
+            Change::DeleteMailbox => self.delete_mailbox(header.mailbox, header.modseq),
             Change::UpdateMailbox(properties) => self.with_mailbox(header, None, |mailbox, _| {
                 mailbox.properties = *properties;
                 mailbox.modseq = mailbox.modseq.max(header.modseq);
@@ -204,6 +218,7 @@ impl Fold {
         self.next_mailbox = self.next_mailbox.saturating_add(bound);
         self.uid_validity_mark = self.uid_validity_mark.saturating_add(fence.bound);
         self.past_floor = self.uid_validity_mark;
+        self.destroyed.forget(self.modseq);
         for mailbox in Arc::make_mut(&mut self.mailboxes).values_mut() {
             Arc::make_mut(mailbox).fence(fence.bound, self.modseq);
         }
@@ -215,6 +230,7 @@ impl Fold {
         self.subscriptions = Arc::default();
         self.past_names = Arc::default();
         self.keywords = Keywords::default();
+        self.destroyed.forget(self.modseq);
     }
 
     /// Acts on the record's mailbox. One whose creation was lost gets a stand-in, so that what is left can be reached.
@@ -247,10 +263,10 @@ impl Fold {
         } else {
             format!("Recovered {id}")
         };
-        self.insert_mailbox(
-            id,
-            MailboxFold::new(0, &name, uid_validity, MailboxProperties::default(), modseq),
-        );
+        let properties = MailboxProperties::default();
+        let mut mailbox = MailboxFold::new(0, &name, uid_validity, properties, modseq);
+        mailbox.expunged.forget(modseq);
+        self.insert_mailbox(id, mailbox);
         // An account whose creation was lost is there all the same.
         self.exists = true;
     }
@@ -293,9 +309,10 @@ impl Fold {
         }
     }
 
-    fn delete_mailbox(&mut self, id: u32) {
+    fn delete_mailbox(&mut self, id: u32, modseq: u64) {
         self.remember_name(id);
         if let Some(mailbox) = Arc::make_mut(&mut self.mailboxes).remove(&id) {
+            self.destroyed.push(id, modseq);
             for leaf in mailbox.entries.leaves() {
                 for keywords in leaf.keywords() {
                     self.keywords.release(*keywords);

@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
+use super::buckets::Buckets;
 use super::entry::{Entry, EntryLeaf, Member, MemberLeaf};
+use super::expunged::Expunged;
 use super::tree::Tree;
 use crate::format::change::MailboxProperties;
 use crate::mail::{Flags, UidSet, UidValidity};
@@ -63,6 +65,10 @@ pub(crate) struct MailboxFold {
     pub(crate) entries: Tree<EntryLeaf>,
     members: Tree<MemberLeaf>,
     pub(crate) counters: Counters,
+    /// The UIDs that are gone, as far as they are remembered.
+    pub(crate) expunged: Expunged,
+    /// What receipts hashed, as far as it is still true.
+    pub(crate) buckets: Buckets,
 }
 
 impl std::fmt::Debug for MailboxFold {
@@ -94,6 +100,8 @@ impl MailboxFold {
             entries: Tree::default(),
             members: Tree::default(),
             counters: Counters::default(),
+            expunged: Expunged::default(),
+            buckets: Buckets::default(),
         }
     }
 
@@ -110,6 +118,7 @@ impl MailboxFold {
     pub(crate) fn add(&mut self, entry: Entry) -> bool {
         let added = self.entries.insert(entry.uid.into(), entry);
         if added {
+            self.buckets.touch(entry.uid);
             self.counters.add(&entry);
             self.members.insert(
                 entry.email,
@@ -131,6 +140,8 @@ impl MailboxFold {
         if self.uid_of(entry.email) == Some(uid) {
             self.members.remove(entry.email);
         }
+        self.buckets.touch(uid);
+        self.expunged.push(uid, modseq);
         self.modseq = self.modseq.max(modseq);
         Some(entry)
     }
@@ -138,6 +149,7 @@ impl MailboxFold {
     /// Replaces an entry (same UID, Email and size).
     pub(crate) fn replace(&mut self, entry: Entry) {
         if let Some(before) = self.entries.update(entry.uid.into(), entry) {
+            self.buckets.touch(entry.uid);
             self.counters.take(&before);
             self.counters.add(&entry);
             self.modseq = self.modseq.max(entry.modseq);
@@ -174,5 +186,8 @@ impl MailboxFold {
         self.uid_assign = self.uid_assign.max(self.uid_next);
         self.modseq = self.modseq.max(modseq);
         self.modseq_floor = self.modseq;
+        self.expunged.forget(self.modseq);
+        // Each row reports another MODSEQ now.
+        self.buckets.clear();
     }
 }

@@ -5,7 +5,7 @@
 //! by an error that says which byte is at fault.
 //!
 //! Read in this order: [`Uid`] and the other numbers (`id`), [`Flags`] and [`FlagChange`] (`flags`), [`MailboxName`]
-//! (`name`), [`AccountName`] (`account`), [`UidSet`] (`uidset`), [`InternalDate`] (`date`), [`SpecialUse`] (`special`),
+//! (`name`), [`AccountName`] (`account`), [`NameKey`] (`key`), [`UidSet`] (`uidset`), [`InternalDate`] (`date`), [`SpecialUse`] (`special`),
 //! [`Shape`] (`shape`), and last [`Summary`] (`summary`), which uses the others.
 
 mod account;
@@ -13,6 +13,7 @@ mod bits;
 mod date;
 mod flags;
 mod id;
+mod key;
 mod name;
 mod shape;
 mod special;
@@ -23,6 +24,7 @@ pub use account::{AccountName, AccountNameError};
 pub use date::{DateError, InternalDate};
 pub use flags::{FlagChange, Flags, Keyword, KeywordError};
 pub use id::{AccountId, Digest, EmailId, HexError, MailboxId, ModSeq, ThreadId, Uid, UidValidity};
+pub use key::NameKey;
 pub use name::{MailboxName, NameError};
 pub use shape::{LineEnds, Shape, crlf};
 pub use special::SpecialUse;
