@@ -93,7 +93,7 @@ mod tests {
             zone: -(uid as i16 % 840),
             save_date: i64::from(uid) << 20,
             size: n + 5,
-            raw_len: uid + 6,
+            raw_len: uid / 2,
         }
     }
 

@@ -444,6 +444,13 @@ pub(crate) struct Leaves<'a, L> {
     ahead: Vec<slice::Iter<'a, Child<L>>>,
 }
 
+impl<L> Clone for Leaves<'_, L> {
+    fn clone(&self) -> Self {
+        let ahead = self.ahead.clone();
+        Self { ahead }
+    }
+}
+
 impl<'a, L> Iterator for Leaves<'a, L> {
     type Item = &'a L;
 
