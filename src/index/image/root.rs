@@ -12,7 +12,6 @@ use crate::format::change::MailboxProperties;
 use crate::index::Fold;
 use crate::index::buckets::{Bucket, Buckets};
 use crate::index::expunged::{Expunged, Gone};
-use crate::index::keywords::Keywords;
 use crate::index::mailbox::{Counters, MailboxFold};
 use crate::mail::{AccountId, Keyword, UidValidity};
 
