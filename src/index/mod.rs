@@ -12,10 +12,14 @@ mod base;
 // Until receipts and images use all of them.
 #[allow(dead_code)]
 mod buckets;
+mod columns;
 mod entry;
 #[allow(dead_code)]
 mod expunged;
 mod fold;
+// Until accounts are loaded from images.
+#[allow(dead_code)]
+mod image;
 mod keywords;
 mod mailbox;
 mod plan;

@@ -1,0 +1,32 @@
+//! Images: accounts saved, so that they need not be folded from the log again.
+//!
+//! An image is a chain of blobs. The first is a `base`: the whole fold, with entries in columns that are used where
+//! they are mapped. Each other is a `piece`: the records since, without what a fold does not keep. Blobs never change;
+//! they are appended to files (`store`) and merged as the account grows (`chain`).
+//!
+//! Everything here is derived from the log, and nothing is trusted without its checksum: what does not verify, or
+//! could not have been written, is a [`Fault`](crate::format::Fault), and the account is folded from the log instead.
+//!
+//! Reading order: `base`, `root`, `check`, then `piece`, `chain`, `store`.
+
+pub(crate) mod base;
+pub(crate) mod chain;
+mod check;
+pub(crate) mod piece;
+mod root;
+pub(crate) mod store;
+#[cfg(test)]
+mod testing;
+
+/// Where a blob is, and what it covers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct ImageAt {
+    /// Number of the file.
+    pub(crate) file: u32,
+    /// Length of the blob in bytes, without its head in the file; never 0.
+    pub(crate) len: u32,
+    /// Where its head begins in the file.
+    pub(crate) offset: u64,
+    /// The image, up to and with this blob, is the account after the record of this number.
+    pub(crate) record: u64,
+}
