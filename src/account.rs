@@ -51,7 +51,7 @@ impl Account {
         Self { store, cell }
     }
 
-    fn fold(&self) -> Fold {
+    pub(crate) fn fold(&self) -> Fold {
         self.cell.durable(&self.store.inner.log)
     }
 

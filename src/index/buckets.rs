@@ -5,13 +5,15 @@ use super::tree::{Leaf, Tree};
 /// UIDs of a bucket: bucket n has those from n times this on.
 pub(crate) const BUCKET_UIDS: u32 = 4096;
 
-/// Hashes of one bucket's rows, in the forms that FORMAT.md section 15 defines.
+/// Hashes of one bucket's rows, in the forms that FORMAT.md section 18 defines.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Bucket {
     /// Bucket number: UID / [`BUCKET_UIDS`].
     pub(crate) number: u32,
     /// Rows that were hashed; never 0.
     pub(crate) rows: u32,
+    /// Their size on the wire.
+    pub(crate) bytes: u64,
     pub(crate) content: [u8; 32],
     pub(crate) state: [u8; 32],
     pub(crate) exact: [u8; 32],

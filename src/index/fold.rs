@@ -90,7 +90,7 @@ impl Fold {
     }
 
     /// The mailbox, to be changed: copied first if a snapshot shares it.
-    fn mailbox_mut(&mut self, id: u32) -> Option<&mut MailboxFold> {
+    pub(super) fn mailbox_mut(&mut self, id: u32) -> Option<&mut MailboxFold> {
         Arc::make_mut(&mut self.mailboxes)
             .get_mut(&id)
             .map(Arc::make_mut)
