@@ -12,8 +12,6 @@ pub(crate) struct Bucket {
     pub(crate) number: u32,
     /// Rows that were hashed; never 0.
     pub(crate) rows: u32,
-    /// Their size on the wire.
-    pub(crate) bytes: u64,
     pub(crate) content: [u8; 32],
     pub(crate) state: [u8; 32],
     pub(crate) exact: [u8; 32],

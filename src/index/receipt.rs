@@ -200,7 +200,6 @@ impl MailboxFold {
         hashers.exact.put(&self.uid_validity.get().to_le_bytes());
         hashers.exact.put(&self.uid_next.to_le_bytes());
         hashers.exact.put(&self.modseq.to_le_bytes());
-        let mut bytes = 0;
         let mut from = 0;
         while let Some(first) = self.entries.at(self.entries.rank(from)) {
             let number = first.uid / BUCKET_UIDS;
@@ -213,11 +212,10 @@ impl MailboxFold {
                     bucket
                 }
             };
-            bytes += bucket.bytes;
             hashers.bucket(&bucket);
             from = start_of(number) + u64::from(BUCKET_UIDS);
         }
-        Ok(hashers.roots(self.entries.len() as u64, bytes))
+        Ok(hashers.roots(self.counters.messages, self.counters.bytes))
     }
 
     fn hash_bucket(
@@ -227,7 +225,7 @@ impl MailboxFold {
         hashing: &mut Hashing<'_>,
     ) -> Result<Bucket> {
         let mut hashers = Hashers::new(b"MKRBUCKC", b"MKRBUCKS", b"MKRBUCKE");
-        let (mut rows, mut bytes) = (0, 0);
+        let mut rows = 0;
         let (leaves, skip) = self
             .entries
             .leaves_from(self.entries.rank(start_of(number)));
@@ -239,12 +237,10 @@ impl MailboxFold {
             let content = (hashing.content_of)(&entry)?;
             hashers.row(&entry, &content, keywords, self.modseq_floor);
             rows += 1;
-            bytes += content.wire_size;
         }
         Ok(Bucket {
             number,
             rows,
-            bytes,
             content: hashers.content.finish(),
             state: hashers.state.finish(),
             exact: hashers.exact.finish(),
