@@ -7,7 +7,7 @@
 
 pub mod batch;
 pub mod body;
-mod bytes;
+pub(crate) mod bytes;
 pub mod change;
 mod fault;
 pub mod footer;

@@ -1,9 +1,13 @@
 //! A mailbox's entries by columns, and its Emails by id.
-//!
-//! A leaf keeps each column in an array of its own, so that a scan of flags reads flags only, and copying a leaf that
-//! a snapshot shares is one `memcpy`.
 
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::columns::{ALIGN, Extent, Layout, Place, ROWS, Value, columns, readable};
 use super::tree::Leaf;
+use crate::format::{Fault, padded};
+use crate::io::cast;
 use crate::mail::Flags;
 
 /// One entry: a message's membership in a mailbox.
@@ -27,52 +31,9 @@ pub(crate) struct Entry {
     pub(crate) raw_len: u32,
 }
 
-/// Rows in a leaf.
-const ROWS: usize = 128;
-
-/// Defines the leaf: each column once.
-macro_rules! columns {
-    ($($name:ident: $type:ty = $empty:expr,)*) => {
-        /// Up to [`ROWS`] entries, by UID.
-        #[derive(Clone, Debug)]
-        pub(crate) struct EntryLeaf {
-            len: usize,
-            $($name: [$type; ROWS],)*
-        }
-
-        impl Default for EntryLeaf {
-            fn default() -> Self {
-                Self { len: 0, $($name: [$empty; ROWS],)* }
-            }
-        }
-
-        impl EntryLeaf {
-            $(
-                /// The column, one value for each entry.
-                pub(crate) fn $name(&self) -> &[$type] {
-                    self.$name.get(..self.len).unwrap_or_default()
-                }
-            )*
-
-            fn read(&self, at: usize) -> Option<Entry> {
-                Some(Entry { $($name: *self.$name().get(at)?,)* })
-            }
-
-            fn write(&mut self, at: usize, row: &Entry) {
-                $(if let Some(place) = self.$name.get_mut(at) { *place = row.$name; })*
-            }
-
-            /// Moves the entries from `from` to `to`, within the leaf.
-            fn shift(&mut self, from: usize, to: usize) {
-                if from <= self.len && to + (self.len - from) <= ROWS {
-                    $(self.$name.copy_within(from..self.len, to);)*
-                }
-            }
-        }
-    };
-}
-
 columns! {
+    /// Up to [`ROWS`] entries, by UID.
+    EntryLeaf of Entry, owned in EntryArrays, mapped in EntryColumns:
     uid: u32 = 0,
     flags: Flags = Flags::EMPTY,
     keywords: u32 = 0,
@@ -87,53 +48,6 @@ columns! {
     raw_len: u32 = 0,
 }
 
-impl Leaf for EntryLeaf {
-    type Row = Entry;
-    const CAPACITY: usize = ROWS;
-
-    fn len(&self) -> usize {
-        self.len
-    }
-
-    fn key(&self, at: usize) -> u64 {
-        self.uid().get(at).copied().map_or(u64::MAX, u64::from)
-    }
-
-    fn find(&self, key: u64) -> Result<usize, usize> {
-        match u32::try_from(key) {
-            Ok(key) => self.uid().binary_search(&key),
-            Err(_) => Err(self.len),
-        }
-    }
-
-    fn row(&self, at: usize) -> Entry {
-        self.read(at).unwrap_or_default()
-    }
-
-    fn insert(&mut self, at: usize, row: Entry) {
-        self.shift(at, at + 1);
-        self.write(at, &row);
-        self.len += 1;
-    }
-
-    fn set(&mut self, at: usize, row: Entry) {
-        self.write(at, &row);
-    }
-
-    fn remove(&mut self, at: usize) {
-        self.shift(at + 1, at);
-        self.len -= 1;
-    }
-
-    fn split_off(&mut self, at: usize) -> Self {
-        let mut rest = self.clone();
-        rest.shift(at, 0);
-        rest.len = self.len - at;
-        self.len = at;
-        rest
-    }
-}
-
 /// An Email in a mailbox, and the entry it has there.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Member {
@@ -141,57 +55,160 @@ pub(crate) struct Member {
     pub(crate) uid: u32,
 }
 
-/// Members, by Email id.
-#[derive(Clone, Debug)]
-pub(crate) struct MemberLeaf {
-    rows: Vec<Member>,
+columns! {
+    /// Up to [`ROWS`] members, by Email id.
+    MemberLeaf of Member, owned in MemberArrays, mapped in MemberColumns:
+    email: u64 = 0,
+    uid: u32 = 0,
 }
 
-impl Default for MemberLeaf {
-    fn default() -> Self {
-        Self {
-            rows: Vec::with_capacity(ROWS),
+impl EntryColumns {
+    /// The entries as members: for a mailbox where Email ids ascend with UIDs, and every entry is its Email's. Most
+    /// mailboxes are such, and their images keep no members.
+    pub(crate) fn members(&self) -> MemberColumns {
+        MemberColumns {
+            rows: self.rows,
+            bytes: self.bytes.clone(),
+            email: self.email,
+            uid: self.uid,
         }
     }
 }
 
-impl Leaf for MemberLeaf {
-    type Row = Member;
-    const CAPACITY: usize = ROWS;
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-    fn len(&self) -> usize {
-        self.rows.len()
-    }
-
-    fn key(&self, at: usize) -> u64 {
-        self.rows.get(at).map_or(u64::MAX, |row| row.email)
-    }
-
-    fn find(&self, key: u64) -> Result<usize, usize> {
-        self.rows.binary_search_by_key(&key, |row| row.email)
-    }
-
-    fn row(&self, at: usize) -> Member {
-        self.rows.get(at).copied().unwrap_or_default()
-    }
-
-    fn insert(&mut self, at: usize, row: Member) {
-        self.rows.insert(at, row);
-    }
-
-    fn set(&mut self, at: usize, row: Member) {
-        if let Some(place) = self.rows.get_mut(at) {
-            *place = row;
+    fn entry(uid: u32) -> Entry {
+        let n = u64::from(uid);
+        Entry {
+            uid,
+            flags: Flags::from_bits((uid % 32) as u16).unwrap(),
+            keywords: uid % 7,
+            modseq: n + 1,
+            created: n + 2,
+            email: n * 3,
+            record: n + 4,
+            date: -i64::from(uid),
+            zone: -(uid as i16 % 840),
+            save_date: i64::from(uid) << 20,
+            size: n + 5,
+            raw_len: uid / 2,
         }
     }
 
-    fn remove(&mut self, at: usize) {
-        self.rows.remove(at);
+    fn owned(uids: impl IntoIterator<Item = u32>) -> Vec<EntryLeaf> {
+        let uids: Vec<u32> = uids.into_iter().collect();
+        let leaf = |part: &[u32]| {
+            let mut leaf = EntryLeaf::default();
+            part.iter()
+                .for_each(|uid| leaf.insert(leaf.len(), entry(*uid)));
+            leaf
+        };
+        uids.chunks(ROWS).map(leaf).collect()
     }
 
-    fn split_off(&mut self, at: usize) -> Self {
-        Self {
-            rows: self.rows.split_off(at),
+    fn rows(leaves: &[EntryLeaf]) -> Vec<Entry> {
+        let rows = |leaf: &EntryLeaf| (0..leaf.len()).map(|at| leaf.row(at)).collect::<Vec<_>>();
+        leaves.iter().flat_map(rows).collect()
+    }
+
+    fn mapped(leaves: &[EntryLeaf], askew: usize) -> EntryColumns {
+        let mut bytes = Vec::new();
+        EntryColumns::encode(leaves.iter(), &mut bytes);
+        let count = rows(leaves).len();
+        assert_eq!(bytes.len(), EntryColumns::len_of(count));
+        let mut laid = vec![0; askew];
+        laid.extend_from_slice(&bytes);
+        EntryColumns::new(&Bytes::from(laid).slice(askew..), count).unwrap()
+    }
+
+    /// Goal: a set gives back the rows it was made of, for every count around the bounds, also from bytes that lie askew.
+    #[test]
+    fn rows_go_through_a_set() {
+        for count in [0, 1, 2, 127, 128, 129, 256, 1000] {
+            let leaves = owned(1..=count);
+            for askew in 0..9 {
+                let found: Vec<_> = mapped(&leaves, askew).leaves().collect();
+                assert_eq!(rows(&found), rows(&leaves), "{count} rows, {askew} askew");
+                assert_eq!(found.len(), leaves.len());
+            }
         }
+    }
+
+    /// Goal: what is done to a leaf in arrays and to one in an image is the same, and the image's other holders see
+    /// nothing of it.
+    #[test]
+    fn a_mapped_leaf_is_copied_when_it_changes() {
+        let changes: [fn(&mut EntryLeaf); 4] = [
+            |leaf| leaf.insert(1, entry(3)),
+            |leaf| {
+                let row = Entry {
+                    flags: Flags::SEEN,
+                    ..leaf.row(4)
+                };
+                leaf.set(4, row);
+            },
+            |leaf| leaf.remove(0),
+            |leaf| {
+                let rest = leaf.split_off(5);
+                assert_eq!(rest.uid(), [12, 14, 16, 18, 20]);
+            },
+        ];
+        let plain = owned((1..=10).map(|n| n * 2)).remove(0);
+        for change in changes {
+            let mut in_arrays = plain.clone();
+            let mut in_image = mapped(std::slice::from_ref(&plain), 0)
+                .leaves()
+                .next()
+                .unwrap();
+            let snapshot = in_image.clone();
+            change(&mut in_arrays);
+            change(&mut in_image);
+            assert_eq!(rows(&[in_image]), rows(&[in_arrays]));
+            assert_eq!(rows(&[snapshot]), rows(std::slice::from_ref(&plain)));
+        }
+    }
+
+    /// Goal: keys are found in both, also those that no UID can be.
+    #[test]
+    fn keys_are_found() {
+        let leaf = mapped(&owned([2, 4, u32::MAX]), 0).leaves().next().unwrap();
+        for (key, found) in [
+            (2, Ok(0)),
+            (3, Err(1)),
+            (u32::MAX.into(), Ok(2)),
+            (u64::MAX, Err(3)),
+        ] {
+            assert_eq!(leaf.find(key), found);
+        }
+        assert_eq!(leaf.key(3), u64::MAX);
+    }
+
+    /// Goal: bytes that are not exactly the columns are refused.
+    #[test]
+    fn other_lengths_and_padding_are_refused() {
+        let mut bytes = Vec::new();
+        EntryColumns::encode(owned(1..=3).iter(), &mut bytes);
+        for rows in [0, 2, 4, usize::MAX, usize::MAX / 72] {
+            assert!(EntryColumns::new(&Bytes::from(bytes.clone()), rows).is_err());
+        }
+        bytes[12] = 1; // behind three UIDs
+        let refused = EntryColumns::new(&Bytes::from(bytes), 3);
+        assert_eq!(refused.err(), Some(Fault::Reserved { at: 12 }));
+    }
+
+    /// Goal: where Emails ascend with UIDs, the entries serve as members.
+    #[test]
+    fn entries_serve_as_members() {
+        let members: Vec<_> = mapped(&owned(1..=200), 0).members().leaves().collect();
+        assert_eq!(members.len(), 2);
+        assert_eq!(
+            members[1].row(0),
+            Member {
+                email: 387,
+                uid: 129
+            }
+        );
     }
 }

@@ -47,6 +47,39 @@ impl Keywords {
         Arc::make_mut(block).get_mut(at % BLOCK)
     }
 
+    /// All sets in the order of their numbers, from 1 on; an empty one is a number that is free.
+    pub(crate) fn sets(&self) -> impl Iterator<Item = &[Keyword]> {
+        let slots = self.blocks.iter().flat_map(|block| block.iter());
+        slots.map(|slot| match slot {
+            Slot::Used(set, _) => &**set,
+            Slot::Free(_) => &[],
+        })
+    }
+
+    /// A table of sets, each with the number of entries that have it, in the order of their numbers from 1 on. The
+    /// number of a set that no entry has is free.
+    pub(crate) fn from_sets(sets: Vec<(Vec<Keyword>, u64)>) -> Self {
+        let mut free = 0;
+        let mut hints = HashMap::new();
+        let mut slots = Vec::with_capacity(sets.len());
+        for (number, (set, count)) in (1..).zip(sets) {
+            slots.push(if count == 0 || set.is_empty() {
+                Slot::Free(std::mem::replace(&mut free, number))
+            } else {
+                let set = KeywordSet::from(set);
+                hints.insert(Arc::clone(&set), number);
+                Slot::Used(set, count)
+            });
+        }
+        // Full but for the last, as `place` needs it.
+        let blocks = slots.chunks(BLOCK).map(|block| Arc::new(block.to_vec()));
+        Self {
+            blocks: Arc::new(blocks.collect()),
+            free,
+            hints: Arc::new(Mutex::new(hints)),
+        }
+    }
+
     /// The set of that number; number 0 is the empty set.
     pub(crate) fn get(&self, number: u32) -> &[Keyword] {
         match self.slot(number) {
@@ -147,6 +180,36 @@ mod tests {
             "a snapshot keeps its own"
         );
         assert_eq!(keywords.take(&[]), 0);
+    }
+
+    /// Goal: a table made of the sets of another has the same numbers, and gives those that are free.
+    #[test]
+    fn a_table_is_made_of_sets() {
+        let mut one = Keywords::default();
+        for n in 0..300 {
+            one.take(&set(&[&format!("k{n}")]));
+        }
+        one.release(7);
+        one.release(200);
+        let sets = one.sets().map(|set| (set.to_vec(), 1)).collect();
+        let mut two = Keywords::from_sets(sets);
+        assert!(one.sets().eq(two.sets()));
+        assert_eq!(two.take(&set(&["k5"])), 6, "known sets are found");
+        let given: Vec<u32> = (0..3)
+            .map(|n| two.take(&set(&[&format!("n{n}")])))
+            .collect();
+        assert_eq!(given, [200, 7, 301]);
+        two.release(9);
+        assert_eq!(
+            two.take(&set(&["again"])),
+            9,
+            "counts are those that were given"
+        );
+        assert!(
+            Keywords::from_sets(vec![(set(&["a"]), 0)])
+                .sets()
+                .all(<[_]>::is_empty)
+        );
     }
 
     /// Goal: what one clone learned never makes another give a wrong number: clones go separate ways when a change is

@@ -63,7 +63,7 @@ pub(crate) struct MailboxFold {
     /// No entry reports a MODSEQ below this.
     pub(crate) modseq_floor: u64,
     pub(crate) entries: Tree<EntryLeaf>,
-    members: Tree<MemberLeaf>,
+    pub(super) members: Tree<MemberLeaf>,
     pub(crate) counters: Counters,
     /// The UIDs that are gone, as far as they are remembered.
     pub(crate) expunged: Expunged,

@@ -11,11 +11,15 @@
 
 mod base;
 mod buckets;
+mod columns;
 mod entry;
 // Until images use the rest of it.
 #[allow(dead_code)]
 mod expunged;
 mod fold;
+// Until accounts are loaded from images.
+#[allow(dead_code)]
+mod image;
 mod keywords;
 mod mailbox;
 mod plan;

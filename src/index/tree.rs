@@ -100,6 +100,23 @@ impl<L: Leaf> Default for Tree<L> {
 }
 
 impl<L: Leaf> Tree<L> {
+    /// The tree of the rows in `leaves`, whose keys ascend strictly over all of them. Costs by the number of leaves:
+    /// no row is moved. Empty leaves are left out.
+    pub(crate) fn from_leaves(leaves: impl Iterator<Item = L>) -> Self {
+        let mut level: Vec<Child<L>> = leaves
+            .filter(|leaf| leaf.len() > 0)
+            .map(Child::leaf)
+            .collect();
+        while level.len() > 1 {
+            let mut rest = level.into_iter();
+            level = Vec::with_capacity(rest.len().div_ceil(FANOUT));
+            while rest.len() > 0 {
+                level.push(Child::inner(rest.by_ref().take(FANOUT).collect()));
+            }
+        }
+        level.pop().map_or_else(Self::default, |root| Self { root })
+    }
+
     /// How many rows there are.
     pub(crate) fn len(&self) -> usize {
         self.root.count
@@ -425,6 +442,13 @@ fn first_key<L: Leaf>(leaf: &L) -> u64 {
 pub(crate) struct Leaves<'a, L> {
     /// For each level from the root down, the siblings still to come.
     ahead: Vec<slice::Iter<'a, Child<L>>>,
+}
+
+impl<L> Clone for Leaves<'_, L> {
+    fn clone(&self) -> Self {
+        let ahead = self.ahead.clone();
+        Self { ahead }
+    }
 }
 
 impl<'a, L> Iterator for Leaves<'a, L> {

@@ -1,4 +1,5 @@
-//! One shared read-only mapping per open file, handed out as [`Bytes`]. The only `unsafe` of the crate.
+//! One shared read-only mapping per open file, handed out as [`Bytes`], and bytes seen as numbers ([`cast`]). The only
+//! `unsafe` of the crate.
 //!
 //! [`Map::bytes`] is the read path of every message, so it must cost no more than a lock that nobody contends and
 //! a reference count: no system call, no allocation. Two decisions make that so.
@@ -25,6 +26,8 @@ use std::io;
 use bytes::Bytes;
 use memmap2::{MmapOptions, MmapRaw};
 use parking_lot::RwLock;
+
+use crate::mail::Flags;
 
 /// The mapping of one open file, made when first needed and again when outgrown.
 ///
@@ -163,6 +166,39 @@ impl AsRef<[u8]> for Mapping {
     }
 }
 
+/// A number of which any bytes are a value, and that is nothing but its bytes.
+///
+/// Sealed: [`cast`] relies on it, so that every type is named in this file and argued for there.
+pub(crate) trait Plain: Copy + sealed::Plain {}
+
+mod sealed {
+    /// Keeps other modules from adding types.
+    pub(crate) trait Plain {}
+}
+
+/// Names the types that are plain.
+macro_rules! plain {
+    ($($type:ty),*) => { $(impl sealed::Plain for $type {} impl Plain for $type {})* };
+}
+
+plain!(u8, u16, u32, u64, i16, i64, Flags);
+
+/// `bytes` as numbers in the byte order of this machine, without copying; `None` where they do not begin at an
+/// address that suits `T`, or are not a whole number of them.
+#[allow(
+    unsafe_code,
+    reason = "columns of a million entries are scanned where they are mapped"
+)]
+pub(crate) fn cast<T: Plain>(bytes: &[u8]) -> Option<&[T]> {
+    // SAFETY: `align_to` asks that the bytes in the middle, which it has found to be aligned and whole, are valid
+    // values of `T`. Every `T` is `Plain`, sealed above and listed in one place: integers, of which all bit patterns
+    // are values, and `Flags`, which is `repr(transparent)` over one of them (`mail/bits.rs`); a bit without a
+    // meaning in it is a wrong value, which whoever casts must refuse, but not an invalid one. None has padding or
+    // interior mutability, and the result borrows `bytes`: it lives no longer and can be written no more than they.
+    let (before, numbers, after) = unsafe { bytes.align_to::<T>() };
+    (before.is_empty() && after.is_empty()).then_some(numbers)
+}
+
 #[cfg(test)]
 mod tests {
     use std::io::ErrorKind;
@@ -178,6 +214,44 @@ mod tests {
 
     fn address(bytes: &Bytes) -> usize {
         bytes.as_ptr().addr()
+    }
+
+    /// Goal: a cast gives every number, in place, or nothing.
+    #[test]
+    fn bytes_are_seen_as_numbers_where_they_lie_right() {
+        let numbers = [0x0201_u16, 0x0403, 0x0605, 0x0807].map(u16::to_le);
+        let file = file_of(&[1, 2, 3, 4, 5, 6, 7, 8]);
+        let mapped = Map::default().bytes(&file, 0, 8).unwrap();
+        assert_eq!(
+            cast::<u16>(&mapped).unwrap().as_ptr().addr(),
+            address(&mapped)
+        );
+        assert_eq!(cast::<u16>(&mapped).unwrap(), numbers);
+        assert_eq!(
+            cast::<u64>(&mapped).unwrap(),
+            [0x0807_0605_0403_0201_u64.to_le()]
+        );
+        assert_eq!(cast::<u8>(&mapped[1..]).unwrap().len(), 7);
+        assert!(cast::<u16>(&mapped[1..7]).is_none(), "an odd address");
+        assert!(
+            cast::<u32>(&mapped[..6]).is_none(),
+            "not a whole number of them"
+        );
+        assert!(cast::<i64>(&mapped[4..]).is_none());
+        assert_eq!(cast::<i64>(&mapped[..0]).map(<[i64]>::len), Some(0));
+    }
+
+    /// Goal: a flag set takes any bits: to be refused by who casts.
+    #[test]
+    fn flags_are_their_bits() {
+        let file = file_of(&[1, 0, 31, 0]);
+        let mapped = Map::default().bytes(&file, 0, 4).unwrap();
+        let flags = cast::<Flags>(&mapped).unwrap();
+        if cfg!(target_endian = "little") {
+            assert_eq!(flags[0], Flags::SEEN);
+            assert_eq!(flags[1].bits(), 31);
+        }
+        assert_eq!((size_of::<Flags>(), align_of::<Flags>()), (2, 2));
     }
 
     #[test]

@@ -22,6 +22,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 pub use self::fs::{Directory, System};
+pub(crate) use self::map::{Plain, cast};
 
 /// How [`Storage::open`] opens a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

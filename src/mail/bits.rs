@@ -9,6 +9,8 @@ macro_rules! bit_set {
         }
     ) => {
         $(#[$doc])*
+        // Columns of sets are read where they are mapped: a set is its number and nothing else.
+        #[repr(transparent)]
         #[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
         pub struct $set($number);
 

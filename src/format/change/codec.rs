@@ -136,14 +136,16 @@ impl Change {
 }
 
 impl MailboxProperties {
-    fn encode(self, out: &mut Vec<u8>) {
+    /// Appends them, in 16 bytes.
+    pub(crate) fn encode(self, out: &mut Vec<u8>) {
         out.put_u32(self.special_use.bits());
         out.put_u32(u32::from(self.noselect));
         out.put_u32(self.sort_order);
         out.put_u32(self.quota_root);
     }
 
-    fn decode(take: &mut Take<'_>) -> Result<Self, Fault> {
+    /// Reads what [`encode`](Self::encode) wrote.
+    pub(crate) fn decode(take: &mut Take<'_>) -> Result<Self, Fault> {
         let bits = take.u32()?;
         let special_use =
             SpecialUse::from_bits(bits).ok_or(unknown_bits("special use", bits.into()))?;

@@ -401,6 +401,34 @@ impl Pair {
     }
 }
 
+/// Goal: a tree made of leaves is like one made of rows, for every count around the bounds, and changes like one.
+#[test]
+fn a_tree_is_made_of_leaves() {
+    let fanout = FANOUT as u64;
+    for count in [
+        0,
+        1,
+        4,
+        5,
+        4 * fanout,
+        4 * fanout + 1,
+        4 * fanout * fanout + 1,
+        5000,
+    ] {
+        let all: Vec<_> = (0..count).map(|n| (n * 2, n)).collect();
+        let mut leaves: Vec<_> = all.chunks(4).map(|rows| Pairs(rows.to_vec())).collect();
+        leaves.insert(leaves.len() / 2, Pairs::default());
+        let mut tree = Tree::from_leaves(leaves.into_iter());
+        check(&tree);
+        assert_eq!(rows(&tree), all);
+        for key in (1..count * 2).step_by(7) {
+            assert!(tree.insert(key | 1, (key | 1, 0)) || key % 2 == 0);
+            tree.remove(key & !1);
+            check(&tree);
+        }
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 

@@ -1,0 +1,327 @@
+//! A base: a whole account in one blob.
+//!
+//! | at | what |
+//! | ---: | --- |
+//! | 0 | magic, `u64`; version, `u16`; 0, `u16`; bytes of the root up to and with its checksum, `u32` |
+//! | 16 | bytes of the columns, `u64`; bytes of the digests (0: there are none), `u64` |
+//! | 32 | CRC-32C of each 64 KiB of the columns, then of each 64 KiB of the digests, `u32` each |
+//! | | the root (`root.rs`); CRC-32C of all so far, `u32`; zeroes to a multiple of 8 |
+//! | | the columns: for each mailbox in order of id its entries, then its members where the root says so |
+//! | | the digests: for each mailbox in order of id, 32 bytes for each entry in order of UID |
+//!
+//! Of one entry: 72 bytes, 84 in a mailbox whose Email ids do not ascend with its UIDs, and 32 for its digest.
+//!
+//! Decoding verifies every checksum but those of the digests, builds no row, and copies no column of bytes that lie
+//! right: the fold's leaves are ranges of `bytes`, which live as long as it.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::check::{self, Bounds};
+use super::root::{self, MailboxRoot, Root};
+use crate::error::Result;
+use crate::format::bytes::{Put, Take, check as check_sum, patch_u32, within};
+use crate::format::{Fault, VERSION, checksum, padded};
+use crate::index::Fold;
+use crate::index::buckets::BUCKET_UIDS;
+use crate::index::entry::{Entry, EntryColumns, MemberColumns};
+use crate::index::keywords::Keywords;
+use crate::index::mailbox::{Counters, MailboxFold};
+use crate::index::tree::{Leaf, Tree};
+use crate::mail::Digest;
+
+pub(super) const MAGIC: u64 = u64::from_le_bytes(*b"MKIBASE1");
+
+/// Bytes under one checksum.
+const CHUNK: usize = 64 << 10;
+/// Bytes of a digest.
+const DIGEST: usize = 32;
+
+/// Tells the digest of an entry's message, given its mailbox's id.
+pub(crate) type DigestOf<'a> = dyn FnMut(u32, &Entry) -> Result<Digest> + 'a;
+
+/// The newest record or fence that the fold has taken over: what its image covers.
+pub(crate) fn covered(fold: &Fold) -> u64 {
+    fold.last_record.max(fold.fence)
+}
+
+/// The account as a base; with digests where `digests` tells them.
+///
+/// # Errors
+/// What `digests` returns.
+///
+/// # Cost
+/// Time and memory by the entries of the account: 72 bytes each or a little more.
+pub(crate) fn encode(fold: &Fold, digests: Option<&mut DigestOf<'_>>) -> Result<Vec<u8>> {
+    let mut columns = Vec::new();
+    for mailbox in fold.mailboxes.values() {
+        EntryColumns::encode(mailbox.entries.leaves(), &mut columns);
+        if own_members(mailbox) {
+            MemberColumns::encode(mailbox.members.leaves(), &mut columns);
+        }
+    }
+    let digests = match digests {
+        None => Vec::new(),
+        Some(digests) => encode_digests(fold, digests)?,
+    };
+    let mut out = Vec::with_capacity(columns.len() + digests.len() + (64 << 10));
+    out.put_u64(MAGIC);
+    out.put_u16(VERSION);
+    out.put_u16(0);
+    out.put_u32(0);
+    out.put_u64(columns.len() as u64);
+    out.put_u64(digests.len() as u64);
+    for part in columns.chunks(CHUNK).chain(digests.chunks(CHUNK)) {
+        out.put_u32(checksum(0, part));
+    }
+    root::encode(fold, own_members, &mut out);
+    let len = u32::try_from(out.len() + 4).unwrap_or(u32::MAX);
+    patch_u32(&mut out, 12, len);
+    let sum = checksum(0, &out);
+    out.put_u32(sum);
+    out.resize(padded(out.len(), 8), 0);
+    out.put(&columns);
+    out.put(&digests);
+    Ok(out)
+}
+
+fn encode_digests(fold: &Fold, digest_of: &mut DigestOf<'_>) -> Result<Vec<u8>> {
+    let mut out = Vec::new();
+    for (id, mailbox) in fold.mailboxes.iter() {
+        for leaf in mailbox.entries.leaves() {
+            for at in 0..leaf.len() {
+                out.put(digest_of(*id, &leaf.row(at))?.as_bytes());
+            }
+        }
+    }
+    Ok(out)
+}
+
+/// Whether a mailbox's members need columns: its Emails do not ascend with its UIDs, or an entry is not its Email's.
+fn own_members(mailbox: &MailboxFold) -> bool {
+    let emails = || mailbox.entries.leaves().flat_map(|leaf| leaf.email());
+    mailbox.members.len() != mailbox.entries.len() || !emails().is_sorted_by(|a, b| a < b)
+}
+
+/// A base's parts, the root and the columns verified.
+#[derive(Debug)]
+struct Parts {
+    root: Root,
+    columns: Bytes,
+    digests: Bytes,
+    /// The checksums of the digests, as they are stored.
+    digest_sums: Bytes,
+}
+
+impl Parts {
+    fn of(bytes: &Bytes) -> Result<Self, Fault> {
+        let len = Take::new(bytes.get(12..).unwrap_or_default()).u32()? as usize;
+        let mut take = Take::sealed(bytes, len, MAGIC)?;
+        take.zeroes(2)?;
+        take.u32()?;
+        let (columns_len, digests_len) = (take_len(&mut take)?, take_len(&mut take)?);
+        let from = padded(len, 8);
+        let all = from.saturating_add(columns_len).saturating_add(digests_len);
+        within(
+            "bytes of a base",
+            bytes.len() as u64,
+            all as u64,
+            all as u64,
+        )?;
+        Take::new(bytes.get(len..from).unwrap_or_default()).end()?;
+        let sums = take.slice(sums_len(columns_len))?;
+        let digest_sums = bytes.slice_ref(take.slice(sums_len(digests_len))?);
+        let columns = bytes.slice(from..from + columns_len);
+        verify(&columns, sums)?;
+        Ok(Self {
+            root: root::decode(take.slice(take.left())?)?,
+            columns,
+            digests: bytes.slice(from + columns_len..),
+            digest_sums,
+        })
+    }
+}
+
+fn take_len(take: &mut Take<'_>) -> Result<usize, Fault> {
+    // What does not fit is longer than any bytes there are.
+    Ok(usize::try_from(take.u64()?).unwrap_or(usize::MAX))
+}
+
+fn sums_len(len: usize) -> usize {
+    len.div_ceil(CHUNK).saturating_mul(4)
+}
+
+/// Compares bytes with the checksums of their pieces.
+fn verify(bytes: &[u8], sums: &[u8]) -> Result<(), Fault> {
+    let mut sums = Take::new(sums);
+    for piece in bytes.chunks(CHUNK) {
+        check_sum(checksum(0, piece), sums.u32()?)?;
+    }
+    Ok(())
+}
+
+/// The account that `bytes` are, of which nothing was verified yet: a blob, or the payloads of `Base` records joined.
+///
+/// # Errors
+/// Any [`Fault`]: the bytes are not a base, or not one that was written whole and sound.
+///
+/// # Cost
+/// A pass over all bytes but the digests, and some passes over single columns; memory by the leaves (one for each 128
+/// entries), not by the rows. Where the bytes lie askew in memory (not a multiple of 8), the columns are copied.
+pub(crate) fn decode(bytes: &Bytes) -> Result<Fold, Fault> {
+    Parts::of(bytes)?.fold()
+}
+
+impl Parts {
+    fn fold(self) -> Result<Fold, Fault> {
+        let Root {
+            mut fold,
+            keywords,
+            mailboxes,
+        } = self.root;
+        let mut uses = vec![0; keywords.len()];
+        let mut columns = Columns {
+            bytes: self.columns,
+            at: 0,
+        };
+        let mut all = Vec::with_capacity(mailboxes.len());
+        for mailbox in mailboxes {
+            let id = mailbox.id;
+            all.push((id, Arc::new(columns.mailbox(mailbox, &mut uses)?)));
+        }
+        columns.end()?;
+        fold.mailboxes = Arc::new(all.into_iter().collect());
+        fold.keywords = Keywords::from_sets(keywords.into_iter().zip(uses).collect());
+        Ok(fold)
+    }
+}
+
+/// Verified columns, taken mailbox by mailbox.
+#[derive(Debug)]
+struct Columns {
+    bytes: Bytes,
+    at: usize,
+}
+
+impl Columns {
+    fn take(&mut self, len: usize) -> Result<Bytes, Fault> {
+        let left = self.bytes.len() - self.at;
+        within("bytes of columns", len as u64, 0, left as u64)?;
+        let from = self.at;
+        self.at += len;
+        Ok(self.bytes.slice(from..self.at))
+    }
+
+    /// Fills a mailbox with its rows; counts the uses of keyword sets.
+    fn mailbox(&mut self, root: MailboxRoot, uses: &mut [u64]) -> Result<MailboxFold, Fault> {
+        let mut mailbox = root.fold;
+        let entries = self.take(EntryColumns::len_of(root.rows))?;
+        let entries = EntryColumns::new(&entries, root.rows)?;
+        let bounds = Bounds {
+            uid_next: mailbox.uid_next,
+            modseq: mailbox.modseq,
+        };
+        same(&check::entries(&entries, bounds, uses)?, &mailbox.counters)?;
+        let members = match root.members {
+            None => {
+                check::emails_ascend(&entries)?;
+                entries.members()
+            }
+            Some(rows) => {
+                let members = self.take(MemberColumns::len_of(rows))?;
+                let members = MemberColumns::new(&members, rows)?;
+                check::members(&members, &entries)?;
+                members
+            }
+        };
+        mailbox.members = Tree::from_leaves(members.leaves());
+        mailbox.entries = Tree::from_leaves(entries.leaves());
+        check_buckets(&mailbox)?;
+        Ok(mailbox)
+    }
+
+    fn end(self) -> Result<(), Fault> {
+        let left = (self.bytes.len() - self.at) as u64;
+        within("bytes behind the columns", left, 0, 0)
+    }
+}
+
+/// Compares the counters found with those of the root.
+fn same(found: &Counters, expected: &Counters) -> Result<(), Fault> {
+    let all = [
+        ("unseen messages", found.unseen, expected.unseen),
+        ("deleted messages", found.deleted, expected.deleted),
+        ("bytes of messages", found.bytes, expected.bytes),
+        (
+            "bytes of deleted",
+            found.deleted_bytes,
+            expected.deleted_bytes,
+        ),
+        ("messages", found.messages, expected.messages),
+    ];
+    for (field, found, expected) in all {
+        if found != expected {
+            return Err(Fault::Mismatch {
+                field,
+                found,
+                expected,
+            });
+        }
+    }
+    Ok(())
+}
+
+/// Refuses hashes of buckets that have another number of rows.
+fn check_buckets(mailbox: &MailboxFold) -> Result<(), Fault> {
+    for bucket in mailbox.buckets.iter() {
+        let first = u64::from(bucket.number) * u64::from(BUCKET_UIDS);
+        let before = |uid| mailbox.entries.rank(uid) as u64;
+        let rows = before(first + u64::from(BUCKET_UIDS)) - before(first);
+        within("rows of a bucket", bucket.rows.into(), rows, rows)?;
+    }
+    Ok(())
+}
+
+/// The digests that a base keeps of its entries' messages.
+#[derive(Debug)]
+pub(crate) struct Digests {
+    fold: Fold,
+    bytes: Bytes,
+}
+
+impl Digests {
+    /// The digests of a base, verified; `None` where it has none.
+    ///
+    /// # Errors
+    /// As [`decode`].
+    ///
+    /// # Cost
+    /// As [`decode`], and a pass over the digests.
+    pub(crate) fn open(base: &Bytes) -> Result<Option<Self>, Fault> {
+        let parts = Parts::of(base)?;
+        let bytes = parts.digests.clone();
+        verify(&bytes, &parts.digest_sums)?;
+        let fold = parts.fold()?;
+        if bytes.is_empty() {
+            return Ok(None);
+        }
+        let lens = fold.mailboxes.values().map(|mailbox| mailbox.entries.len());
+        let len = (lens.sum::<usize>() * DIGEST) as u64;
+        within("bytes of digests", bytes.len() as u64, len, len)?;
+        Ok(Some(Self { fold, bytes }))
+    }
+
+    /// The digest of the message that had this UID when the base was made.
+    pub(crate) fn get(&self, mailbox: u32, uid: u32) -> Option<Digest> {
+        let earlier = self.fold.mailboxes.range(..mailbox);
+        let before: usize = earlier.map(|(_, mailbox)| mailbox.entries.len()).sum();
+        let position = self.fold.mailbox(mailbox)?.entries.position(uid.into())?;
+        let at = (before + position) * DIGEST;
+        let digest = self.bytes.get(at..at + DIGEST)?;
+        Some(Digest::from_bytes(digest.try_into().ok()?))
+    }
+}
+
+#[cfg(test)]
+mod tests;
