@@ -220,7 +220,7 @@ impl Fold {
                 self.assigned = self.assigned.max(assign.deferred);
                 self.deliver(header, &assign.deliver);
             }
-            Change::Base(base) => self.base(header, base, last, super::base::decode),
+            Change::Base(base) => self.base(header, base, last),
             Change::Fence(_) | Change::Alias { .. } | Change::Deferred(_) => {}
         }
     }
