@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::error::{Error, Result};
-use crate::index::{Cell, Counters, Fold};
+use crate::index::{Cell, Counters, Draft, Fold};
 use crate::mail::{AccountId, AccountName, MailboxId, MailboxName, NameKey, SpecialUse};
 use crate::mailbox::{Mailbox, MailboxProperties};
 use crate::options::Durability;
@@ -51,7 +51,7 @@ impl Account {
         Self { store, cell }
     }
 
-    fn fold(&self) -> Fold {
+    pub(crate) fn fold(&self) -> Fold {
         self.cell.durable(&self.store.inner.log)
     }
 
@@ -267,6 +267,25 @@ impl Account {
         let mark = self.fold().uid_validity_mark;
         inner.index.names().free(&before, self.cell.id, mark);
         Ok(())
+    }
+
+    /// Writes the account's state into the log, so that whoever reads its records may begin there: before its earlier
+    /// ones are dropped, or where many of them would be read for a small account.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchAccount`] when it was deleted, [`Error::TooLarge`] above 768 MiB (about 10,000,000 messages), or as
+    /// [`Commit::wait`](crate::Commit::wait).
+    ///
+    /// # Durability
+    /// Durable when it returns.
+    ///
+    /// # Cost
+    /// 72 bytes of log for each message, and as much memory twice over meanwhile. The account's other changes wait
+    /// until it is encoded.
+    pub fn write_base(&self) -> Result<()> {
+        let inner = &self.store.inner;
+        let base = inner.change(&self.cell, Durability::Durable, Draft::write_base);
+        base?.wait()
     }
 
     /// Begins a transaction: several changes of this account that happen together or not at all.

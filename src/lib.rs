@@ -36,13 +36,15 @@
 //! FORMAT.md (the documentation of [`format`](mod@format)), `format/batch.rs`, `format/record.rs`, `format/change.rs`, `log/group.rs`,
 //! `log/queue.rs`, `log/writer.rs`, `log/recovery.rs`, `index/fold.rs`, `index/plan.rs`, `store.rs`, `deliver.rs`,
 //! `view.rs`. Each makes sense knowing only the ones before it. Modules use only those to their right:
-//! `cli` > `store`, `account`, `mailbox`, `view`, `verify` > `index`, `directory` > `log` > `format`, `io` > `mail`, `options`, `error`.
+//! `cli` > `store`, `account`, `mailbox`, `view`, `changes`, `receipt`, `verify` > `index`, `directory` > `log` > `format`, `io` >
+//! `mail`, `options`, `error`.
 //!
 //! # Features
 //!
 //! `cli`: the command `mailkeep`. Off by default; the library is the same with it.
 
 mod account;
+mod changes;
 mod deliver;
 // Nothing above it uses it yet.
 #[allow(dead_code, unused_imports)]
@@ -56,12 +58,14 @@ pub mod mail;
 mod mailbox;
 mod message;
 mod options;
+mod receipt;
 mod store;
 mod transaction;
 mod verify;
 mod view;
 
 pub use account::{Account, MailboxInfo};
+pub use changes::Changes;
 pub use deliver::{Delivery, Raw};
 pub use error::{Error, Result};
 pub use index::{Counters, Delivered, Flagged, Transferring};
@@ -73,7 +77,8 @@ pub use mail::{
 pub use mailbox::{Mailbox, MailboxProperties, MailboxStatus};
 pub use message::Message;
 pub use options::{Durability, Options, SEGMENT_LEN_MAX, SEGMENT_LEN_MIN};
+pub use receipt::{Receipt, ReceiptError};
 pub use store::{Health, Stat, Store};
 pub use transaction::{Outcome, Transaction};
-pub use verify::{BadMessage, Progress, VerifyReport};
+pub use verify::{BadMessage, BadReceipt, Progress, VerifyReport};
 pub use view::{Columns, Row, View};

@@ -56,7 +56,7 @@ impl Mailbox {
         Self { account, id }
     }
 
-    fn gone(&self) -> Error {
+    pub(crate) fn gone(&self) -> Error {
         Error::NoSuchMailbox {
             name: format!("#{}", self.id),
         }

@@ -6,6 +6,7 @@ use bytes::Bytes;
 
 use crate::error::{Error, Result};
 use crate::format::change::{Change, Deliver};
+use crate::index::Content;
 use crate::log::Body;
 use crate::mail::{self, Digest, Shape, Summary};
 use crate::store::Store;
@@ -100,13 +101,25 @@ impl Message {
     /// # Errors
     /// As [`bytes`](Message::bytes).
     pub fn check(&self) -> Result<()> {
+        self.recheck().map(drop)
+    }
+
+    /// All bytes read and checked again, and their digest.
+    fn recheck(&self) -> Result<(Bytes, Digest)> {
         let bytes = self.body.recheck()?;
-        let expected = self.delivered()?.digest;
-        if Digest::of(&bytes) == expected {
-            Ok(())
+        let digest = Digest::of(&bytes);
+        if digest == self.delivered()?.digest {
+            Ok((bytes, digest))
         } else {
             Err(self.body.wrong_digest())
         }
+    }
+
+    /// As [`check`](Message::check); what the bytes come to in a receipt.
+    pub(crate) fn read_content(&self) -> Result<Content> {
+        let (bytes, digest) = self.recheck()?;
+        let wire_size = Shape::of(&bytes).wire_size();
+        Ok(Content { digest, wire_size })
     }
 
     /// BLAKE3 of the bytes as given, as it was computed at delivery.

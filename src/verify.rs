@@ -5,9 +5,11 @@ use std::ops::ControlFlow;
 use crate::account::Account;
 use crate::error::Result;
 use crate::format::Fault;
+use crate::index::{Content, Entry, Hashing};
 use crate::log::Damage;
-use crate::mail::{AccountId, Uid};
+use crate::mail::{AccountId, Digest, Uid};
 use crate::message::Message;
+use crate::receipt::Receipt;
 use crate::store::Store;
 
 /// What [`Store::verify`] or [`Account::verify`] found.
@@ -26,6 +28,8 @@ pub struct VerifyReport {
     pub damage: Vec<Damage>,
     /// Messages that cannot be read whole.
     pub bad_messages: Vec<BadMessage>,
+    /// Mailboxes that do not come to their receipts although each message can be read whole.
+    pub bad_receipts: Vec<BadReceipt>,
     /// Whether it was stopped before the end.
     pub stopped: bool,
 }
@@ -34,7 +38,7 @@ impl VerifyReport {
     /// Whether everything that was read is as it was written.
     #[must_use]
     pub fn is_whole(&self) -> bool {
-        self.damage.is_empty() && self.bad_messages.is_empty()
+        self.damage.is_empty() && self.bad_messages.is_empty() && self.bad_receipts.is_empty()
     }
 }
 
@@ -54,6 +58,22 @@ pub struct BadMessage {
     pub error: crate::Error,
 }
 
+/// A mailbox that does not come to its receipt: what is kept about its messages is not what their bytes say.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct BadReceipt {
+    /// Its account's name.
+    pub account: String,
+    /// Its account's id.
+    pub account_id: AccountId,
+    /// The mailbox's name.
+    pub mailbox: String,
+    /// Its receipt by what is recorded of the messages.
+    pub recorded: Receipt,
+    /// Its receipt by the bytes of the messages.
+    pub found: Receipt,
+}
+
 /// How far a verification is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
@@ -66,7 +86,7 @@ pub struct Progress {
 
 impl Store {
     /// Reads every byte of the log and every message, and checks all of it: segment by segment, then message by message
-    /// with its digest. Changes nothing; other handles go on.
+    /// with its digest, and each mailbox with its [`Receipt`]. Changes nothing; other handles go on.
     ///
     /// `progress` is told every few megabytes; it may end the reading.
     ///
@@ -171,29 +191,88 @@ impl Account {
         report: &mut VerifyReport,
         tell: &mut dyn FnMut(u64) -> ControlFlow<()>,
     ) -> Result<ControlFlow<()>> {
-        let name = self.name();
+        let fold = self.fold();
         for info in self.mailboxes() {
-            let view = self.mailbox(&info.name)?.view()?;
-            for row in view.iter() {
-                report.messages += 1;
-                report.message_bytes += u64::from(row.raw_len);
-                let check = view
-                    .message(row.uid)
-                    .and_then(|message: Message| message.check());
-                if let Err(error) = check {
-                    report.bad_messages.push(BadMessage {
-                        account: name.clone(),
-                        account_id: self.id(),
-                        mailbox: info.name.clone(),
-                        uid: row.uid,
-                        error,
-                    });
-                }
-                if tell(row.raw_len.into()).is_break() {
-                    return Ok(ControlFlow::Break(()));
-                }
+            let Some(mailbox) = fold.mailbox(info.id.get()) else {
+                continue;
+            };
+            let mut reading = Reading {
+                account: self,
+                mailbox: &info.name,
+                report: &mut *report,
+                tell: &mut *tell,
+                bad: false,
+                stopped: false,
+            };
+            let mut content_of = |entry: &Entry| reading.read(entry);
+            let mut hashing = Hashing::from_scratch(&mut content_of);
+            let roots = mailbox.roots(info.id.get(), &fold.keywords, &mut hashing);
+            let (bad, stopped) = (reading.bad, reading.stopped);
+            if stopped {
+                return Ok(ControlFlow::Break(()));
+            }
+            // Of a mailbox with a bad message it is known that it is not what it was.
+            if !bad {
+                let recorded = self.hashed_of(&fold, |fold, hashing| {
+                    mailbox.roots(info.id.get(), &fold.keywords, hashing)
+                })?;
+                report.compare(self, info.name, recorded, roots?.into());
             }
         }
         Ok(ControlFlow::Continue(()))
+    }
+}
+
+impl VerifyReport {
+    fn compare(&mut self, account: &Account, mailbox: String, recorded: Receipt, found: Receipt) {
+        if recorded != found {
+            self.bad_receipts.push(BadReceipt {
+                account: account.name(),
+                account_id: account.id(),
+                mailbox,
+                recorded,
+                found,
+            });
+        }
+    }
+}
+
+/// The messages of a mailbox as they are read and checked, one after the other.
+struct Reading<'a> {
+    account: &'a Account,
+    mailbox: &'a str,
+    report: &'a mut VerifyReport,
+    tell: &'a mut dyn FnMut(u64) -> ControlFlow<()>,
+    /// Whether one was not as it was delivered.
+    bad: bool,
+    stopped: bool,
+}
+
+impl Reading<'_> {
+    /// Reads a message; what its bytes come to. An error only where the reading was stopped.
+    fn read(&mut self, entry: &Entry) -> Result<Content> {
+        self.report.messages += 1;
+        self.report.message_bytes += u64::from(entry.raw_len);
+        let store = self.account.store.clone();
+        let read = Message::open(store, entry.record, entry.raw_len)
+            .and_then(|message| message.read_content());
+        if (self.tell)(entry.raw_len.into()).is_break() {
+            self.stopped = true;
+            return Err(crate::Error::Closed);
+        }
+        read.or_else(|error| {
+            self.bad = true;
+            self.report.bad_messages.push(BadMessage {
+                account: self.account.name(),
+                account_id: self.account.id(),
+                mailbox: self.mailbox.into(),
+                uid: Uid::new(entry.uid).unwrap_or(Uid::MIN),
+                error,
+            });
+            Ok(Content {
+                digest: Digest::of(&[]),
+                wire_size: 0,
+            })
+        })
     }
 }

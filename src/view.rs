@@ -122,6 +122,10 @@ impl View {
         }
     }
 
+    pub(crate) fn fold(&self) -> &MailboxFold {
+        &self.mailbox
+    }
+
     /// The mailbox's name at that moment.
     #[must_use]
     pub fn name(&self) -> &str {

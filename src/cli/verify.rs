@@ -57,6 +57,14 @@ fn json(report: &VerifyReport) -> Value {
             "error": chain(&bad.error),
         })
     });
+    let bad_receipts = report.bad_receipts.iter().map(|bad| {
+        json!({
+            "account": bad.account,
+            "mailbox": bad.mailbox,
+            "recorded": bad.recorded.to_string(),
+            "found": bad.found.to_string(),
+        })
+    });
     json!({
         "whole": true,
         "segments": report.segments,
@@ -65,6 +73,7 @@ fn json(report: &VerifyReport) -> Value {
         "message_bytes": report.message_bytes,
         "damage": damage.collect::<Vec<_>>(),
         "bad_messages": bad_messages.collect::<Vec<_>>(),
+        "bad_receipts": bad_receipts.collect::<Vec<_>>(),
     })
 }
 
@@ -89,6 +98,15 @@ fn text(
             safe(&bad.mailbox),
             bad.uid,
             safe(&chain(&bad.error)),
+        ))?;
+    }
+    for bad in &report.bad_receipts {
+        out.line(format_args!(
+            "bad receipt: account {} mailbox {}: recorded {}, found {}",
+            safe(&bad.account),
+            safe(&bad.mailbox),
+            bad.recorded,
+            bad.found,
         ))?;
     }
     if let Some(cut) = &store.recovery().cut {

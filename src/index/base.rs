@@ -5,12 +5,11 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::fold::Fold;
-use crate::format::Fault;
-use crate::format::change::Base;
+use super::image::base;
+use super::plan::{Draft, Drafted};
+use crate::error::{Error, Result};
+use crate::format::change::{Base, Change};
 use crate::format::record::RecordHeader;
-
-/// Makes a state of the bytes that it was saved as.
-pub(crate) type Decode = fn(Bytes) -> Result<Fold, Fault>;
 
 /// The parts of a base that were met so far.
 #[derive(Clone, Debug)]
@@ -29,7 +28,7 @@ impl Fold {
     ///
     /// Only an account of which earlier records are missing needs it: one that has them all is that state already.
     /// `last` is the account's record before this one as far as it was met.
-    pub(super) fn base(&mut self, header: &RecordHeader, base: &Base, last: u64, decode: Decode) {
+    pub(super) fn base(&mut self, header: &RecordHeader, base: &Base, last: u64) {
         let broken = header.previous != last;
         let begun = self.gathering.take();
         let gathering = match begun {
@@ -51,12 +50,12 @@ impl Fold {
         if gathering.next < gathering.parts {
             self.gathering = Some(Arc::new(gathering));
         } else {
-            self.become_base(header, gathering, decode);
+            self.become_base(header, gathering);
         }
     }
 
-    fn become_base(&mut self, header: &RecordHeader, gathering: Gathering, decode: Decode) {
-        let state = decode(Bytes::from(gathering.bytes)).ok();
+    fn become_base(&mut self, header: &RecordHeader, gathering: Gathering) {
+        let state = base::decode(&Bytes::from(gathering.bytes)).ok();
         let fits = |state: &Self| state.id == self.id && state.last_record == gathering.covers;
         let Some(mut state) = state.filter(fits) else {
             self.bad_bases += 1;
@@ -64,17 +63,44 @@ impl Fold {
         };
         state.burn(self);
         state.last_record = header.number;
-        state.chain_breaks = if gathering.fresh {
-            0
-        } else {
-            self.chain_breaks
-        };
+        if !gathering.fresh {
+            state.chain_breaks = state.chain_breaks.max(self.chain_breaks);
+        }
         state.bad_bases = self.bad_bases;
         *self = state;
     }
 }
 
-/// Reads a saved state. This build writes none: one that is met is passed over, and older records are read instead.
-pub(crate) fn decode(_: Bytes) -> Result<Fold, Fault> {
-    Err(Fault::Kind { kind: 33 })
+impl Draft {
+    /// Drafts a base of the account. Nothing else may be drafted with it.
+    pub(crate) fn write_base(&mut self) -> Result<()> {
+        self.exists()?;
+        let bytes = base::encode(self.fold(), None)?;
+        let slices = bytes.chunks(Base::PART_LEN_MAX);
+        let count = u32::try_from(slices.len()).unwrap_or(u32::MAX);
+        if count > Base::PARTS_MAX {
+            return Err(Error::TooLarge {
+                what: "the account",
+                len: bytes.len() as u64,
+                max: u64::from(Base::PARTS_MAX) * Base::PART_LEN_MAX as u64,
+            });
+        }
+        for (part, slice) in (0..).zip(slices) {
+            self.drafts.push(Drafted {
+                filed: None,
+                mailbox: 0,
+                modseq: 0,
+                change: Change::Base(Base {
+                    part,
+                    parts: count,
+                    bytes: slice.to_vec(),
+                }),
+                body: None,
+            });
+        }
+        Ok(())
+    }
 }
+
+#[cfg(test)]
+mod tests;

@@ -5,7 +5,7 @@ use super::tree::{Leaf, Tree};
 /// UIDs of a bucket: bucket n has those from n times this on.
 pub(crate) const BUCKET_UIDS: u32 = 4096;
 
-/// Hashes of one bucket's rows, in the forms that FORMAT.md section 15 defines.
+/// Hashes of one bucket's rows, in the forms that FORMAT.md section 18 defines.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Bucket {
     /// Bucket number: UID / [`BUCKET_UIDS`].

@@ -1,6 +1,6 @@
 //! What is gone, and since which MODSEQ: the expunged UIDs of a mailbox, the deleted mailboxes of an account.
 //!
-//! Bounded: the oldest items go first, and the history says from where on it is whole (RFC 7162 5.1 leaves the bound
+//! Bounded: the oldest items go first, and the history says from where on it is whole (RFC 7162 5 leaves the bound
 //! to the server).
 
 use std::collections::VecDeque;

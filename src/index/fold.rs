@@ -90,7 +90,7 @@ impl Fold {
     }
 
     /// The mailbox, to be changed: copied first if a snapshot shares it.
-    fn mailbox_mut(&mut self, id: u32) -> Option<&mut MailboxFold> {
+    pub(super) fn mailbox_mut(&mut self, id: u32) -> Option<&mut MailboxFold> {
         Arc::make_mut(&mut self.mailboxes)
             .get_mut(&id)
             .map(Arc::make_mut)
@@ -220,7 +220,7 @@ impl Fold {
                 self.assigned = self.assigned.max(assign.deferred);
                 self.deliver(header, &assign.deliver);
             }
-            Change::Base(base) => self.base(header, base, last, super::base::decode),
+            Change::Base(base) => self.base(header, base, last),
             Change::Fence(_) | Change::Alias { .. } | Change::Deferred(_) => {}
         }
     }

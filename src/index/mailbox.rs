@@ -7,7 +7,7 @@ use super::entry::{Entry, EntryLeaf, Member, MemberLeaf};
 use super::expunged::Expunged;
 use super::tree::Tree;
 use crate::format::change::MailboxProperties;
-use crate::mail::{Flags, UidSet, UidValidity};
+use crate::mail::{Flags, Uid, UidSet, UidValidity};
 
 /// Counters of a mailbox; each is exact at any moment.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -175,6 +175,40 @@ impl MailboxFold {
             }
         }
         found
+    }
+
+    /// The entries that came or changed after `since`, and the UIDs that went; `None` where not all of those are known.
+    pub(crate) fn changes_since(&self, since: u64) -> (UidSet, Option<UidSet>) {
+        // Of another history: nothing that it says of this one is sure.
+        let foreign = since > self.modseq;
+        let since = if foreign { 0 } else { since };
+        let all = self.entries.leaves();
+        let rows = all.flat_map(|leaf| leaf.uid().iter().zip(leaf.modseq()));
+        let newer = rows.filter(|(_, modseq)| self.modseq_floor.max(**modseq) > since);
+        let changed = newer.filter_map(|(uid, _)| Uid::new(*uid)).collect();
+        let known = self.expunged.since(since).filter(|_| !foreign);
+        let vanished = known.map(|ranges| {
+            let mut ranges: Vec<_> = ranges.collect();
+            ranges.sort_unstable();
+            let mut uids = UidSet::new();
+            for (first, last) in ranges {
+                uids.insert_range(first, last);
+            }
+            uids
+        });
+        (changed, vanished)
+    }
+
+    /// All UIDs below UIDNEXT that no entry has.
+    pub(crate) fn absent(&self) -> UidSet {
+        let mut given = UidSet::new();
+        let last = u32::try_from(self.uid_next - 1).unwrap_or(u32::MAX);
+        if let Some(last) = Uid::new(last) {
+            given.insert_range(Uid::MIN, last);
+        }
+        let all = self.entries.leaves();
+        let present = all.flat_map(|leaf| leaf.uid().iter().copied());
+        given.difference(&present.filter_map(Uid::new).collect())
     }
 
     /// Skips ahead over what may have been lost.

@@ -4,16 +4,16 @@
 //! opening costs by the number of records, memory about 120 bytes a message. [`Index`] is the seam behind which images
 //! and a directory will take that place: nothing above it knows how an account comes to be loaded.
 //!
-//! Reading order: `tree`, `entry`, `keywords`, `expunged`, `buckets`, `mailbox`, `fold`, `plan`, this file.
+//! Reading order: `tree`, `entry`, `keywords`, `expunged`, `buckets`, `mailbox`, `fold`, `base`,
+//! `receipt`, `plan`, this file.
 //!
 //! Locks: an account's cell; and the names, which may be held when a cell is locked. Never the other way round.
 
 mod base;
-// Until receipts and images use all of them.
-#[allow(dead_code)]
 mod buckets;
 mod columns;
 mod entry;
+// Until images use the rest of it.
 #[allow(dead_code)]
 mod expunged;
 mod fold;
@@ -23,6 +23,7 @@ mod image;
 mod keywords;
 mod mailbox;
 mod plan;
+mod receipt;
 mod tree;
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
@@ -30,6 +31,7 @@ use std::sync::Arc;
 
 use parking_lot::{Mutex, MutexGuard, RwLock};
 
+use buckets::Bucket;
 pub(crate) use entry::{Entry, EntryLeaf};
 pub(crate) use fold::Fold;
 pub(crate) use keywords::Keywords;
@@ -37,6 +39,7 @@ pub use mailbox::Counters;
 pub(crate) use mailbox::MailboxFold;
 pub(crate) use plan::{Arrival, Draft, Marks, batch_fits};
 pub use plan::{Delivered, Flagged, Transferring};
+pub(crate) use receipt::{Content, Hashing, Roots};
 pub(crate) use tree::Leaf;
 
 use crate::error::{Error, Result};
@@ -98,6 +101,18 @@ impl Cell {
     /// The account as it is durable.
     pub(crate) fn durable(&self, log: &Log) -> Fold {
         self.lock(log).durable.clone()
+    }
+
+    /// Keeps what was hashed of `snapshot`, which was durable once, where nothing changed since.
+    pub(crate) fn keep_buckets(&self, log: &Log, snapshot: &Fold, fresh: &[(u32, Bucket)]) {
+        if fresh.is_empty() {
+            return;
+        }
+        let mut state = self.lock(log);
+        state.durable.keep_buckets(snapshot, fresh);
+        for (_, pending) in &mut state.pending {
+            pending.keep_buckets(snapshot, fresh);
+        }
     }
 }
 

@@ -112,7 +112,7 @@ impl Draft {
     }
 
     /// The account with all drafts so far.
-    fn fold(&mut self) -> &Fold {
+    pub(super) fn fold(&mut self) -> &Fold {
         let new = self.drafts.get(self.applied..).unwrap_or_default();
         for drafted in new.iter().filter(|drafted| drafted.filed.is_none()) {
             let header = drafted.header(&self.scratch, 0);
