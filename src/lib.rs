@@ -43,6 +43,10 @@
 //!
 //! `cli`: the command `mailkeep`. Off by default; the library is the same with it.
 
+// Unit tests share the simulated disk of the integration tests, which names the crate.
+#[cfg(test)]
+extern crate self as mailkeep;
+
 mod account;
 mod changes;
 mod deliver;
@@ -53,6 +57,7 @@ mod error;
 pub mod format;
 mod index;
 pub mod io;
+#[allow(dead_code)] // Opening from a position waits for accounts that are loaded one by one.
 mod log;
 pub mod mail;
 mod mailbox;

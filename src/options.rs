@@ -42,6 +42,7 @@ pub struct Options {
     pub(crate) read_only: bool,
     pub(crate) accept_loss: bool,
     pub(crate) background: bool,
+    pub(crate) replay_all: bool,
     pub(crate) prepare: bool,
     pub(crate) durability: Durability,
     pub(crate) message_max: u64,
@@ -56,6 +57,7 @@ impl Default for Options {
             read_only: false,
             accept_loss: false,
             background: true,
+            replay_all: false,
             prepare: true,
             durability: Durability::Durable,
             message_max: 256 << 20,
@@ -102,6 +104,15 @@ impl Options {
     #[must_use]
     pub fn background(mut self, background: bool) -> Self {
         self.background = background;
+        self
+    }
+
+    /// Whether opening reads the whole log, whatever is known of it: all damage to its records is then reported at
+    /// once, in [`Store::recovery`](crate::Store::recovery). An operator's check; takes as long as reading the log's heads
+    /// and records does. Default: no.
+    #[must_use]
+    pub fn replay_all(mut self, all: bool) -> Self {
+        self.replay_all = all;
         self
     }
 

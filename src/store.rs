@@ -96,7 +96,9 @@ impl Store {
             Some(crate::log::lock(&*storage, &options)?)
         };
         let mut loader = Loader::default();
-        let (log, mut recovery) = Log::open(storage, options, lock, &mut loader)?;
+        // Accounts are built from all records.
+        let options = options.replay_all(true);
+        let (log, mut recovery) = Log::open(storage, options, lock, &mut loader, None)?;
         let (index, hit) = loader.finish();
         recovery.accounts_hit = hit;
         Ok(Self {

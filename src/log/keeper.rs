@@ -12,15 +12,10 @@ use std::time::Duration;
 use parking_lot::{Condvar, Mutex};
 
 use super::Shared;
-use super::scan::{Scanner, digest};
 use super::segment::Segment;
-use super::writer::{Active, edit_of};
+use super::writer::Active;
 use crate::error::{Error, Result};
-use crate::format::footer::{self, Sealing, Trailer};
-use crate::format::segments::What;
-use crate::format::{PAGE, padded};
 use crate::io::{File, Open};
-use crate::mail::Digest;
 
 /// What the names of prepared files begin with.
 pub(super) const SPARE: &str = "log/spare";
@@ -56,7 +51,9 @@ pub(super) struct Work {
 
 #[derive(Debug, Default)]
 struct State {
-    seal: Vec<(Arc<Segment>, u64)>,
+    seal: Vec<Arc<Segment>>,
+    /// Segments whose footer is bad.
+    heal: Vec<Arc<Segment>>,
     /// Length of the spare to make.
     spare_wanted: Option<u64>,
     spare: Option<Spare>,
@@ -81,8 +78,14 @@ impl Work {
     }
 
     /// A segment is full: it wants its footer.
-    pub(super) fn seal(&self, segment: Arc<Segment>, end: u64) {
-        self.state.lock().seal.push((segment, end));
+    pub(super) fn seal(&self, segment: Arc<Segment>) {
+        self.state.lock().seal.push(segment);
+        self.wake.notify_all();
+    }
+
+    /// A segment's footer is bad: it wants another.
+    pub(super) fn heal(&self, segment: Arc<Segment>) {
+        self.state.lock().heal.push(segment);
         self.wake.notify_all();
     }
 
@@ -189,7 +192,8 @@ impl Shared {
             if state.stop {
                 return;
             }
-            if !state.seal.is_empty() || state.spare_wanted.is_some() {
+            let waits = !state.seal.is_empty() || !state.heal.is_empty();
+            if waits || state.spare_wanted.is_some() {
                 continue;
             }
             if self.work.tail_dirty.load(Ordering::Relaxed) {
@@ -220,14 +224,19 @@ impl Shared {
             let mut state = self.work.state.lock();
             let spare = state.spare_wanted.take();
             let seal = state.seal.pop();
+            let heal = state.heal.pop();
             drop(state);
+            if spare.is_none() && seal.is_none() && heal.is_none() {
+                return;
+            }
             if let Some(len) = spare {
                 self.make_spare(len);
             }
-            match seal {
-                Some((segment, end)) => self.seal_or_leave(&segment, end),
-                None if spare.is_none() => return,
-                None => {}
+            if let Some(segment) = seal {
+                self.seal_or_leave(&segment);
+            }
+            if let Some(segment) = heal {
+                self.heal_or_leave(&segment);
             }
         }
     }
@@ -281,80 +290,6 @@ impl Shared {
             let _ = tail.sync();
         }
     }
-
-    /// Seals a segment. On an error it stays as it is: readable, scanned at the next opening, which tries again.
-    fn seal_or_leave(&self, segment: &Arc<Segment>, end: u64) {
-        if let Ok(Some(trailer)) = self.seal(segment, end) {
-            segment.set_sealed(trailer);
-        }
-    }
-
-    fn seal(&self, segment: &Segment, end: u64) -> Result<Option<Trailer>> {
-        if self.read_only.load(Ordering::Relaxed) || self.queue.lock().stopped().is_some() {
-            return Ok(None);
-        }
-        let footer_at = padded(usize::try_from(end).unwrap_or(usize::MAX), PAGE) as u64;
-        let mut scanner = Scanner::new(&*segment.file, segment.place, end);
-        let survey = scanner.survey();
-        let mut owners = Vec::new();
-        for found in &survey.batches {
-            for piece in scanner.records(found).0 {
-                let header = piece.frame.header;
-                let index = header.number.saturating_sub(segment.first_record());
-                owners.push((header.account, u32::try_from(index).unwrap_or(u32::MAX)));
-            }
-        }
-        owners.sort_unstable();
-        let digest = digest_padded(segment, end, footer_at)?;
-        let last = survey.batches.last();
-        let places = segment.places();
-        let sealing = Sealing {
-            store: self.store,
-            segment: segment.number(),
-            generation: segment.header.generation,
-            first_record: segment.first_record(),
-            first_batch: segment.header.first_batch,
-            last_batch: last.map_or(segment.header.first_batch.saturating_sub(1), |found| {
-                found.head.batch
-            }),
-            last_crc: last.map_or(0, |found| found.head.crc()),
-            footer_at,
-            digest,
-            records: &places,
-            owners: &owners,
-        };
-        let bytes = footer::encode(segment.place, &sealing);
-        self.write_footer(segment, footer_at, &bytes)?;
-        let page = bytes.get(bytes.len() - PAGE..).unwrap_or_default();
-        let trailer = Trailer::decode(page).map_err(|fault| segment.fault(footer_at, fault))?;
-        let next_record = segment.first_record() + places.len() as u64;
-        let edit = crate::format::segments::Edit {
-            end: footer_at,
-            next_record,
-            ..edit_of(segment, What::Sealed)
-        };
-        self.ledger.lock().append(&[edit], |_| {})?;
-        self.log_len
-            .fetch_add(bytes.len() as u64, Ordering::Relaxed);
-        Ok(Some(trailer))
-    }
-
-    fn write_footer(&self, segment: &Segment, footer_at: u64, bytes: &[u8]) -> Result<()> {
-        let file = &segment.file;
-        file.write_at(&[bytes], footer_at)
-            .map_err(segment.io("write"))?;
-        file.set_len(footer_at + bytes.len() as u64)
-            .map_err(segment.io("cut"))?;
-        file.sync().map_err(segment.io("sync"))
-    }
-}
-
-/// BLAKE3 of the file up to `footer_at`, with zeroes from `end` on.
-fn digest_padded(segment: &Segment, end: u64, footer_at: u64) -> Result<Digest> {
-    let file = &*segment.file;
-    fill_from(file, end, footer_at - end).map_err(segment.io("write"))?;
-    let hash = digest(file, footer_at).map_err(segment.io("read"))?;
-    Ok(Digest::from_bytes(*hash.as_bytes()))
 }
 
 /// Writes `len` zeroes at `from`.

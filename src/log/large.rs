@@ -7,9 +7,10 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use super::Shared;
+use super::body::Body;
 use super::group::NewBody;
 use super::ledger::Ledger;
-use super::segment::{Body, Segment};
+use super::segment::Segment;
 use super::writer::{edit_of, make_file};
 use super::{join_path, segment_name};
 use crate::error::{Error, Result};
@@ -61,15 +62,20 @@ impl Shared {
     fn write_body(&self, name: &str, header: SegmentHeader, body: &NewBody<'_>) -> Result<Segment> {
         let number = header.segment;
         let file = make_file(self, name, &header, false)?;
-        let segment = Segment::new(header, self.path(name), file);
+        let path = self.path(name);
+        let segment = Segment::new(
+            header,
+            path,
+            name.to_owned(),
+            Arc::clone(&file),
+            &self.files,
+        );
         let mut encoded = Vec::new();
         body.header(number).encode(&mut encoded);
         body::sign(segment.place, number, &mut encoded);
-        segment
-            .file
-            .write_at(&[&encoded, body.bytes], PAGE as u64)
+        file.write_at(&[&encoded, body.bytes], PAGE as u64)
             .map_err(segment.io("write"))?;
-        segment.file.sync().map_err(segment.io("sync"))?;
+        file.sync().map_err(segment.io("sync"))?;
         Ok(segment)
     }
 
@@ -110,7 +116,7 @@ impl Shared {
             first_record: number,
             ..header
         };
-        let segment = Arc::new(Segment::new(header, path, file));
+        let segment = Arc::new(Segment::new(header, path, name, file, &self.files));
         let mut open = self.large.lock();
         if open.len() >= OPEN_MAX {
             open.remove(0);

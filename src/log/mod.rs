@@ -1,8 +1,8 @@
 //! The log: ordered segments, one of them active. The only truth.
 //!
 //! It knows files, batches and records, and nothing of mailboxes. Reading order: `group` (what is about to be
-//! written), `queue` (who writes it), `writer` (how), `ledger` (the small files beside the log), `segment` (reading),
-//! `scan` and `recovery` (opening), `keeper` (work off the commit path).
+//! written), `queue` (who writes it), `writer` (how), `ledger` (the small files beside the log), `files`, `segment`,
+//! `footing` and `body` (reading), `scan`, `walk` and `recovery` (opening), `keeper` and `seal` (work off the commit path).
 //!
 //! Locks, in the order in which they may be taken:
 //! 1. `Writer`: held by whoever writes a batch, over its write and its sync. Nobody needs it to read or to join.
@@ -10,17 +10,25 @@
 //! 3. `Queue`: short, never over I/O.
 //! 4. the segment list and each segment's record table: read and written in place, never over I/O.
 
+mod body;
 mod close;
 mod commit;
+mod files;
+mod footing;
 mod group;
 mod keeper;
 mod large;
 mod ledger;
+mod position;
 mod queue;
 mod recovery;
 mod scan;
+mod seal;
 mod segment;
+#[cfg(test)]
+mod tests;
 mod verify;
+mod walk;
 mod writer;
 
 use std::sync::Arc;
@@ -32,10 +40,11 @@ pub use commit::Commit;
 pub use recovery::{Cut, Hole, LostMessage, RecoveryReport, Unsynced};
 pub use verify::Damage;
 
+pub(crate) use body::Body;
 pub(crate) use group::{GroupWriter, NewBody, NewRecord};
 pub(crate) use large::LARGE;
+pub(crate) use position::Position;
 pub(crate) use recovery::{Replay, find_or_create, lock};
-pub(crate) use segment::Body;
 
 use crate::error::{Error, Result};
 use crate::format::StoreId;
@@ -43,6 +52,7 @@ use crate::format::change::{BodyAt, Change};
 use crate::format::record::RecordHeader;
 use crate::io::Storage;
 use crate::options::{Durability, Options};
+use files::Files;
 use keeper::Keeper;
 use ledger::Ledger;
 use queue::Queue;
@@ -70,6 +80,12 @@ struct Shared {
     writer: Mutex<Writer>,
     ledger: Mutex<Ledger>,
     segments: RwLock<Arc<Vec<Arc<Segment>>>>,
+    files: Arc<Files>,
+    /// Number of the first record that the opening read, and whether it began at the position that it was given.
+    replayed_from: u64,
+    fitted: bool,
+    /// Footers that were found to be bad.
+    bad_footers: AtomicU64,
     /// Segments of large bodies that were read lately.
     large: Mutex<Vec<Arc<Segment>>>,
     work: keeper::Work,
@@ -97,6 +113,8 @@ pub(crate) struct LogStat {
     pub(crate) bytes: u64,
     pub(crate) next_record: u64,
     pub(crate) batches: u64,
+    /// Footers that were found to be bad since the opening. Each is written again where that is possible.
+    pub(crate) bad_footers: u64,
 }
 
 impl Log {
@@ -137,8 +155,10 @@ impl Log {
 
     /// The body that record `number` brought, or points to.
     pub(crate) fn body(&self, number: u64) -> Result<Body> {
-        let segment = self.shared.segment_of(number)?;
-        match segment.own_body(number)? {
+        match self
+            .shared
+            .read(number, |segment| segment.own_body(number))?
+        {
             Some(body) => Ok(body),
             None => self.shared_body(number),
         }
@@ -148,11 +168,10 @@ impl Log {
     fn shared_body(&self, number: u64) -> Result<Body> {
         let segment = self.shared.segment_of(number)?;
         let missing = || segment.lost(number);
-        match segment.record(number)?.1.body() {
+        match self.record(number)?.1.body() {
             Some(BodyAt::Record(owner)) => self
                 .shared
-                .segment_of(owner)?
-                .own_body(owner)?
+                .read(owner, |segment| segment.own_body(owner))?
                 .ok_or_else(missing),
             Some(BodyAt::Segment(segment)) => self.shared.large_body(segment, &missing),
             Some(BodyAt::Here(_)) | None => Err(missing()),
@@ -161,21 +180,23 @@ impl Log {
 
     /// What tells the body of record `number` from all others: its owner's number, or its own segment's.
     pub(crate) fn body_owner(&self, number: u64) -> Result<(bool, u64)> {
-        let segment = self.shared.segment_of(number)?;
-        if segment.has_body(number)? {
+        if self
+            .shared
+            .read(number, |segment| segment.has_body(number))?
+        {
             return Ok((false, number));
         }
-        match segment.record(number)?.1.body() {
+        match self.record(number)?.1.body() {
             Some(BodyAt::Here(_)) => Ok((false, number)),
             Some(BodyAt::Record(owner)) => Ok((false, owner)),
             Some(BodyAt::Segment(segment)) => Ok((true, segment)),
-            None => Err(segment.lost(number)),
+            None => Err(self.shared.segment_of(number)?.lost(number)),
         }
     }
 
     /// Record `number`, read back.
     pub(crate) fn record(&self, number: u64) -> Result<(RecordHeader, Change)> {
-        self.shared.segment_of(number)?.record(number)
+        self.shared.read(number, |segment| segment.record(number))
     }
 
     /// Writes a large body into a segment of its own and syncs it; returns the segment's number.
@@ -194,6 +215,27 @@ impl Log {
         self.shared.writer.lock().sync(&self.shared)
     }
 
+    /// Makes everything written so far durable; returns where the log's tail begins then. `None` for an empty log.
+    ///
+    /// # Errors
+    /// As [`sync`](Self::sync).
+    pub(crate) fn position(&self) -> Result<Option<Position>> {
+        self.shared.flush()?;
+        let mut writer = self.shared.writer.lock();
+        writer.sync(&self.shared)?;
+        Ok(writer.position())
+    }
+
+    /// Number of the first record that the opening read and replayed.
+    pub(crate) fn replayed_from(&self) -> u64 {
+        self.shared.replayed_from
+    }
+
+    /// Whether the opening began at the position that it was given.
+    pub(crate) fn fitted(&self) -> bool {
+        self.shared.fitted
+    }
+
     pub(crate) fn stat(&self) -> LogStat {
         let segments = Arc::clone(&self.shared.segments.read());
         let next_record = self.shared.queue.lock().next_record();
@@ -206,6 +248,7 @@ impl Log {
             bytes: self.shared.log_len.load(Ordering::Relaxed),
             next_record,
             batches: self.shared.done.load(Ordering::Acquire),
+            bad_footers: self.shared.bad_footers.load(Ordering::Relaxed),
         }
     }
 
@@ -236,6 +279,22 @@ impl Drop for Log {
 }
 
 impl Shared {
+    /// Reads something of the segment that holds record `number`, and sees to its footer if that turns out to be bad.
+    fn read<T>(&self, number: u64, read: impl FnOnce(&Arc<Segment>) -> Result<T>) -> Result<T> {
+        let segment = self.segment_of(number)?;
+        let result = read(&segment);
+        self.look_after(&segment);
+        result
+    }
+
+    /// Has a bad footer of the segment written again.
+    fn look_after(&self, segment: &Arc<Segment>) {
+        if segment.take_bad_footer() {
+            self.bad_footers.fetch_add(1, Ordering::Relaxed);
+            self.work.heal(Arc::clone(segment));
+        }
+    }
+
     fn path(&self, name: &str) -> String {
         join_path(&self.storage.describe(), name)
     }

@@ -7,7 +7,7 @@
 //! Recovery decides before it writes, and each thing that it writes may be interrupted and done again.
 //!
 //! Reading order: `create` (before an opening), `list` (which segments there are), `tail` (how far they reached),
-//! `opening` (the state), `read` (replay), `judge` (where it ends), `finish` (the log is put together), `report`.
+//! `start` (where reading begins), `opening` (the state), `read` (replay), `judge` (where it ends), `finish` (the log is put together), `report`.
 
 mod create;
 mod finish;
@@ -16,6 +16,7 @@ mod list;
 mod opening;
 mod read;
 mod report;
+mod start;
 mod tail;
 
 use std::sync::Arc;
@@ -26,7 +27,9 @@ pub(super) use tail::TAIL;
 pub use report::{Cut, Hole, LostMessage, RecoveryReport, Unsynced};
 
 use super::Log;
+use super::files::{Files, OPEN_MAX};
 use super::ledger::Ledger;
+use super::position::Position;
 use super::scan::Looks;
 use crate::error::{Error, Result};
 use crate::format::Fault;
@@ -36,9 +39,17 @@ use crate::io::{Open, Storage};
 use crate::options::Options;
 use finish::Parts;
 use opening::Opening;
+use start::Start;
 
-/// What the folds of the accounts are built from: every record, in order of its number.
+/// What derived state is built from: the records from some number on, in order of their numbers.
 pub(crate) trait Replay {
+    /// Before the first record: they come from number `from` on. `fitted` says whether this is where the position that the
+    /// opening was given points to; if not, what was known up to there is of another log, and is to be forgotten.
+    fn begin(&mut self, from: u64, fitted: bool) {
+        let _ = (from, fitted);
+    }
+
+    /// The next record.
     fn replay(&mut self, header: &RecordHeader, change: &Change);
 }
 
@@ -117,12 +128,18 @@ fn decide(inside: bool, acknowledged: bool, looks: Looks) -> Verdict {
 }
 
 impl Log {
-    /// Opens the log of a store that exists; `replay` gets every record.
+    /// Opens the log of a store that exists; `replay` gets the records behind `from`. Without a position, or with one
+    /// that does not fit the log, it gets those from the first segment on that is not sealed; all of them where the
+    /// options ask for that.
+    ///
+    /// # Cost
+    /// Reads SEGMENTS, the names in log/, and what is replayed. No other segment is opened.
     pub(crate) fn open(
         storage: Arc<dyn Storage>,
         options: Options,
         lock: Option<Box<dyn Send + Sync>>,
         replay: &mut dyn Replay,
+        from: Option<&Position>,
     ) -> Result<(Self, RecoveryReport)> {
         let how = if options.read_only {
             Open::Read
@@ -132,12 +149,18 @@ impl Log {
         let raw_tail = tail::read(&*storage, how)?;
         let (mut ledger, edits) = Ledger::open(&*storage, how)?;
         let tail = raw_tail.mark(ledger.manifest.store);
-        let mut listed = list::segments(&*storage, &ledger, edits, how)?;
+        let files = Files::new(Arc::clone(&storage), how, OPEN_MAX);
+        let mut listed = list::segments(&*storage, &ledger, edits, &files)?;
         let mut opening = Opening::new(&*storage, replay, &ledger, &tail, options.read_only);
         opening.note(&mut listed);
         opening.check_complete(&ledger, &tail, &listed.segments, &options)?;
+        opening.start_at(Start::find(&listed.segments, from, &options)?);
+        let start = opening.start;
+        opening
+            .replay
+            .begin(start.next_record, start.position.is_some());
         let clean = tail.clean_end(&ledger.manifest);
-        let last = opening.survey_last(&listed.segments, clean);
+        let last = opening.survey_last(&listed.segments, clean)?;
         let mut ended = Vec::new();
         let active = opening.read_all(&listed.segments, last, &tail, &mut ended)?;
         if let (Some(kind), false) = (opening.newer, options.read_only) {
@@ -153,7 +176,8 @@ impl Log {
                 manifest.clean = false;
             })?;
             if opening.is_sure() {
-                list::drop_orphans(&*storage, &mut ledger, &listed.large, &opening.large)?;
+                let (large, named) = (&listed.large, &opening.large);
+                list::drop_orphans(&*storage, &mut ledger, large, named, start.large_above)?;
             }
         }
         let parts = Parts {
@@ -164,6 +188,7 @@ impl Log {
             tail,
             ended,
             listed: listed.segments,
+            files,
             active,
         };
         opening.finish(parts)

@@ -3,6 +3,7 @@
 //! With `pread`, never through a mapping: a disk that fails is an answer here, not a signal. Bodies are passed over.
 
 use std::ops::Range;
+use std::sync::Arc;
 
 use crate::format::batch::{self, BatchHead};
 use crate::format::body::BodyHeader;
@@ -19,8 +20,8 @@ pub(super) const WINDOW: usize = 64 * 1024;
 const SALVAGE_EFFORT: usize = 16;
 
 /// A segment's bytes up to `limit`, read through a window.
-pub(super) struct Scanner<'a> {
-    file: &'a dyn File,
+pub(super) struct Scanner {
+    file: Arc<dyn File>,
     pub(super) place: Place,
     pub(super) limit: u64,
     window: Vec<u8>,
@@ -65,8 +66,8 @@ pub(super) struct Piece<'a> {
     pub(super) frame: Frame<'a>,
 }
 
-impl<'a> Scanner<'a> {
-    pub(super) fn new(file: &'a dyn File, place: Place, limit: u64) -> Self {
+impl Scanner {
+    pub(super) fn new(file: Arc<dyn File>, place: Place, limit: u64) -> Self {
         Self {
             file,
             place,
@@ -120,16 +121,16 @@ impl<'a> Scanner<'a> {
     }
 
     /// The fixed head at `offset`, if a sound one is there whose batch fits below the limit.
-    fn head(&mut self, offset: u64) -> Option<BatchHead> {
+    pub(super) fn head(&mut self, offset: u64) -> Option<BatchHead> {
         let place = self.place;
         let head = BatchHead::decode(place, offset, self.get(offset, batch::FIXED)).ok()?;
         (offset + u64::from(head.len) <= self.limit).then_some(head)
     }
 
-    /// Finds all batches by their fixed heads.
-    pub(super) fn survey(&mut self) -> Survey {
+    /// Finds all batches from `from` on by their fixed heads.
+    pub(super) fn survey(&mut self, from: u64) -> Survey {
         let mut survey = Survey {
-            end: PAGE as u64,
+            end: from,
             ..Survey::default()
         };
         let mut at = survey.end;

@@ -1,17 +1,23 @@
 //! A segment as it is read: records and bodies by number, verified.
+//!
+//! A segment that the list names costs a few words until it is used: its file is opened at the first read, and where its
+//! records are is found out then, from the footer or by reading the batches once.
 
-use std::ops::Range;
 use std::sync::Arc;
-use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use bytes::Bytes;
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 
+use super::body::{Body, Verified};
+use super::files::{Files, Slot};
+use super::footing::{self, Footer};
+use super::ledger::allow;
+use super::walk;
 use crate::error::{Error, Result};
-use crate::format::body::{self, BodyCheck};
+use crate::format::body;
 use crate::format::change::Change;
-use crate::format::footer::{self, RecordAt, Trailer};
+use crate::format::footer::{RecordAt, Trailer};
 use crate::format::record::{self, Frame, RecordHeader};
 use crate::format::segment::{Place, SegmentHeader};
 use crate::format::{Fault, PAGE};
@@ -24,52 +30,115 @@ pub(crate) struct Segment {
     pub(super) place: Place,
     /// Full path, for errors.
     path: String,
-    pub(super) file: Arc<dyn File>,
-    /// Where its batches end.
+    files: Arc<Files>,
+    slot: Arc<Slot>,
+    /// Where its batches end; 0 while that is not known.
     end: AtomicU64,
+    /// Number after its last record as the list says; 0 where it does not.
+    next_record: AtomicU64,
     table: RwLock<Table>,
-    verified: Verified,
+    /// Held while the batches are read to find the records, so that this is done once.
+    reading: Mutex<()>,
+    /// Where SEGMENTS says that the footer begins, sound or not; 0 for none.
+    footer_at: AtomicU64,
+    /// Whether the footer turned out to be bad: it wants a new one.
+    bad_footer: AtomicBool,
+    pub(super) verified: Verified,
 }
 
 /// Where the records are.
 #[derive(Debug)]
 enum Table {
-    /// In memory, while the segment has no footer.
-    Open(Vec<RecordAt>),
+    /// In memory. The first `skipped` of them lie in front of `unread`, and were not read yet.
+    Open {
+        places: Vec<RecordAt>,
+        skipped: usize,
+        unread: u64,
+    },
+    /// In the footer, of which the trailer was not read yet.
+    Listed,
     /// In the footer.
-    Sealed(Footer),
+    Sealed(Arc<Footer>),
+    /// Only in the batches themselves.
+    Unknown,
 }
 
-/// A footer, read page by page, each verified once.
-#[derive(Debug)]
-pub(super) struct Footer {
-    pub(super) trailer: Trailer,
-    verified: Vec<AtomicU64>,
+/// What has to be done before a table answers.
+enum Step {
+    ReadTrailer,
+    ReadBatches,
+    Ask(Arc<Footer>),
 }
 
-/// A message body that was found.
-#[derive(Clone, Debug)]
-pub(crate) struct Body {
-    segment: Arc<Segment>,
-    number: u64,
-    header_at: u64,
-    /// As the header says: not checked before the body is read.
-    header_len: u32,
-    len: u32,
+/// What the list says of a segment.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Known {
+    /// Whether it has a footer.
+    pub(super) sealed: bool,
+    /// Where its batches end; 0 if not known.
+    pub(super) end: u64,
+    /// Number after its last record; 0 if not known.
+    pub(super) next_record: u64,
 }
 
 impl Segment {
-    pub(super) fn new(header: SegmentHeader, path: String, file: Arc<dyn File>) -> Self {
-        let place = header.place();
-        let table = RwLock::new(Table::Open(Vec::new()));
-        let end = AtomicU64::new(PAGE as u64);
+    /// A segment that was just made: its file is pinned.
+    pub(super) fn new(
+        header: SegmentHeader,
+        path: String,
+        name: String,
+        file: Arc<dyn File>,
+        files: &Arc<Files>,
+    ) -> Self {
+        let table = Table::Open {
+            places: Vec::new(),
+            skipped: 0,
+            unread: PAGE as u64,
+        };
+        let known = Known {
+            sealed: false,
+            end: PAGE as u64,
+            next_record: 0,
+        };
+        Self::build(header, path, Slot::pinned(name, file), files, known, table)
+    }
+
+    /// A segment that the list names. Its file is not touched.
+    pub(super) fn listed(
+        header: SegmentHeader,
+        path: String,
+        name: String,
+        files: &Arc<Files>,
+        known: Known,
+    ) -> Self {
+        let table = if known.sealed {
+            Table::Listed
+        } else {
+            Table::Unknown
+        };
+        Self::build(header, path, Slot::new(name), files, known, table)
+    }
+
+    fn build(
+        header: SegmentHeader,
+        path: String,
+        slot: Arc<Slot>,
+        files: &Arc<Files>,
+        known: Known,
+        table: Table,
+    ) -> Self {
         Self {
+            place: header.place(),
             header,
-            place,
             path,
-            file,
-            end,
-            table,
+            files: Arc::clone(files),
+            slot,
+            end: AtomicU64::new(known.end),
+            next_record: AtomicU64::new(known.next_record),
+            table: RwLock::new(table),
+            reading: Mutex::new(()),
+            footer_at: AtomicU64::new(if known.sealed { known.end } else { 0 }),
+            bad_footer: AtomicBool::new(false),
             verified: Verified::default(),
         }
     }
@@ -86,6 +155,16 @@ impl Segment {
         &self.path
     }
 
+    pub(super) fn slot(&self) -> &Arc<Slot> {
+        &self.slot
+    }
+
+    /// The segment's file, opened if it is not.
+    pub(super) fn file(&self) -> Result<Arc<dyn File>> {
+        self.files.get(&self.slot).map_err(self.io("open"))
+    }
+
+    /// Where its batches end, with the zeroes in front of a footer perhaps; 0 where nothing but the batches themselves says so and they were not read yet.
     pub(super) fn end(&self) -> u64 {
         self.end.load(Ordering::Acquire)
     }
@@ -94,41 +173,79 @@ impl Segment {
         self.end.store(end, Ordering::Release);
     }
 
+    /// Tells the number of the first record behind it, where the list does not.
+    pub(super) fn set_next_record(&self, next: u64) {
+        self.next_record.store(next, Ordering::Release);
+    }
+
+    /// Whether its records are found through its footer.
     pub(super) fn is_sealed(&self) -> bool {
-        matches!(*self.table.read(), Table::Sealed(_))
+        matches!(*self.table.read(), Table::Sealed(_) | Table::Listed)
+    }
+
+    /// Whether the list says that it has a footer, sound or not.
+    pub(super) fn is_listed_sealed(&self) -> bool {
+        self.footer_at() != 0
+    }
+
+    /// Where the list says that its footer begins; 0 for none.
+    pub(super) fn footer_at(&self) -> u64 {
+        self.footer_at.load(Ordering::Acquire)
+    }
+
+    /// Whether its footer is bad; told once.
+    pub(super) fn take_bad_footer(&self) -> bool {
+        self.bad_footer.load(Ordering::Relaxed) && self.bad_footer.swap(false, Ordering::AcqRel)
     }
 
     /// Adds the places of records from `first` on; numbers between that were burned stay empty.
-    pub(super) fn extend(&self, first: u64, places: impl Iterator<Item = RecordAt>) {
-        if let Table::Open(table) = &mut *self.table.write() {
+    pub(super) fn extend(&self, first: u64, added: impl Iterator<Item = RecordAt>) {
+        if let Table::Open { places, .. } = &mut *self.table.write() {
             let at =
                 usize::try_from(first.saturating_sub(self.first_record())).unwrap_or(usize::MAX);
             // A gap is numbers that failed groups burned: 8 bytes each.
-            if at > table.len() {
-                table.resize(at, RecordAt::default());
+            if at > places.len() {
+                places.resize(at, RecordAt::default());
             }
-            table.extend(places);
+            places.extend(added);
         }
     }
 
-    pub(super) fn set_places(&self, places: Vec<RecordAt>) {
-        *self.table.write() = Table::Open(places);
+    /// Takes over the places that were read from `unread` on; the first `skipped` are those of records before it.
+    pub(super) fn set_places(&self, places: Vec<RecordAt>, skipped: usize, unread: u64) {
+        *self.table.write() = Table::Open {
+            places,
+            skipped,
+            unread,
+        };
     }
 
-    pub(super) fn places(&self) -> Vec<RecordAt> {
-        match &*self.table.read() {
-            Table::Open(places) => places.clone(),
-            Table::Sealed(_) => Vec::new(),
+    /// Where all records are: reads what was not read yet.
+    pub(super) fn places(&self) -> Result<Vec<RecordAt>> {
+        loop {
+            let footer = match &*self.table.read() {
+                Table::Open {
+                    places, skipped: 0, ..
+                } => return Ok(places.clone()),
+                Table::Sealed(footer) => Some(Arc::clone(footer)),
+                _ => None,
+            };
+            match footer {
+                Some(footer) => match footer.places(self) {
+                    Ok(places) => return Ok(places),
+                    Err(_) => self.distrust_footer(),
+                },
+                None => self.settle()?,
+            }
         }
     }
 
     /// From now on the records are found through the footer.
     pub(super) fn set_sealed(&self, trailer: Trailer) {
-        let pages = trailer.checksums_at() / PAGE + 1;
-        let verified = std::iter::repeat_with(AtomicU64::default)
-            .take(pages.div_ceil(64))
-            .collect();
-        *self.table.write() = Table::Sealed(Footer { trailer, verified });
+        let next = trailer.first_record + u64::from(trailer.record_count);
+        self.set_next_record(next);
+        self.footer_at.store(trailer.footer_at, Ordering::Release);
+        *self.table.write() = Table::Sealed(Arc::new(Footer::new(trailer)));
     }
 
     pub(super) fn io(&self, op: &'static str) -> impl Fn(std::io::Error) -> Error {
@@ -144,8 +261,9 @@ impl Segment {
         self.fault(0, Fault::Lost)
     }
 
-    fn bytes(&self, offset: u64, len: usize) -> Result<Bytes> {
-        self.file.bytes(offset, len).map_err(self.io("read"))
+    pub(super) fn bytes(&self, offset: u64, len: usize) -> Result<Bytes> {
+        let file = self.file()?;
+        file.bytes(offset, len).map_err(self.io("read"))
     }
 
     fn place_of(&self, number: u64) -> Result<RecordAt> {
@@ -153,12 +271,152 @@ impl Segment {
             .checked_sub(self.first_record())
             .ok_or_else(|| self.lost(number))?;
         let index = usize::try_from(index).unwrap_or(usize::MAX);
-        let at = match &*self.table.read() {
-            Table::Open(table) => table.get(index).copied(),
-            Table::Sealed(footer) => footer.place(self, index)?,
+        let at = loop {
+            let step = match &*self.table.read() {
+                Table::Open {
+                    places, skipped, ..
+                } if index >= *skipped => break places.get(index).copied(),
+                Table::Open { .. } | Table::Unknown => Step::ReadBatches,
+                Table::Listed => Step::ReadTrailer,
+                Table::Sealed(footer) => Step::Ask(Arc::clone(footer)),
+            };
+            match step {
+                Step::ReadTrailer => self.read_trailer()?,
+                Step::ReadBatches => self.read_batches()?,
+                Step::Ask(footer) => match footer.place(self, index) {
+                    Ok(place) => break place,
+                    // The batches say the same: the footer only saves reading them.
+                    Err(_) => self.distrust_footer(),
+                },
+            }
         };
         at.filter(|at| at.frame != 0 || at.body != 0)
             .ok_or_else(|| self.lost(number))
+    }
+
+    /// Its footer, if it has a sound one.
+    pub(super) fn footer(&self) -> Result<Option<Arc<Footer>>> {
+        if matches!(*self.table.read(), Table::Listed) {
+            self.read_trailer()?;
+        }
+        match &*self.table.read() {
+            Table::Sealed(footer) => Ok(Some(Arc::clone(footer))),
+            _ => Ok(None),
+        }
+    }
+
+    /// Finds out where the records are, and where the batches end.
+    pub(super) fn settle(&self) -> Result<()> {
+        if matches!(*self.table.read(), Table::Listed) {
+            self.read_trailer()?;
+        }
+        let unread = match &*self.table.read() {
+            Table::Open { skipped, .. } => *skipped > 0,
+            Table::Unknown => true,
+            Table::Listed | Table::Sealed(_) => false,
+        };
+        if unread { self.read_batches() } else { Ok(()) }
+    }
+
+    /// The footer is not what was written: from now on the batches are asked.
+    pub(super) fn distrust_footer(&self) {
+        let mut table = self.table.write();
+        if matches!(*table, Table::Listed | Table::Sealed(_)) {
+            *table = Table::Unknown;
+            self.bad_footer.store(true, Ordering::Release);
+        }
+    }
+
+    /// The records were just read, and the footer is not what was written.
+    pub(super) fn note_bad_footer(&self) {
+        self.bad_footer.store(true, Ordering::Release);
+    }
+
+    /// Reads the trailer and believes it if it is this segment's.
+    fn read_trailer(&self) -> Result<()> {
+        let file = self.file()?;
+        let Some(trailer) = footing::read_trailer(&*file) else {
+            self.distrust_footer();
+            return Ok(());
+        };
+        if trailer.store != self.header.store || trailer.segment != self.number() {
+            return Err(self.fault(0, Fault::Foreign));
+        }
+        if !self.is_own(&trailer, &*file) {
+            self.distrust_footer();
+            return Ok(());
+        }
+        let mut table = self.table.write();
+        if matches!(*table, Table::Listed) {
+            *table = Table::Sealed(Arc::new(Footer::new(trailer)));
+        }
+        Ok(())
+    }
+
+    /// Whether a sound trailer is the one that the list speaks of, and the file as long as it says.
+    pub(super) fn is_own(&self, trailer: &Trailer, file: &dyn File) -> bool {
+        trailer.store == self.header.store
+            && trailer.segment == self.number()
+            && trailer.generation == self.header.generation
+            && trailer.first_record == self.first_record()
+            && trailer.footer_at == self.footer_at()
+            && trailer.features.writable().is_ok()
+            // Before anything of the length that the trailer claims is allocated.
+            && file.len().ok() == Some(trailer.file_len())
+    }
+
+    /// Finds the records that were not found yet by reading the batches.
+    fn read_batches(&self) -> Result<()> {
+        let _reading = self.reading.lock();
+        let (limit, skipped) = match &*self.table.read() {
+            Table::Open {
+                skipped, unread, ..
+            } if *skipped > 0 => (*unread, Some(*skipped)),
+            Table::Unknown => (self.end(), None),
+            _ => return Ok(()),
+        };
+        self.check_header()?;
+        let next = match skipped {
+            Some(skipped) => self.first_record() + skipped as u64,
+            None => self.next_record.load(Ordering::Acquire),
+        };
+        let found = walk::places(&self.file()?, self.place, limit, self.first_record()..next)?;
+        let mut table = self.table.write();
+        match &mut *table {
+            Table::Open {
+                places, skipped, ..
+            } => {
+                let front = places.iter_mut().zip(found.places).take(*skipped);
+                front.for_each(|(place, found)| *place = found);
+                *skipped = 0;
+            }
+            _ => {
+                if self.end() == 0 {
+                    self.set_end(found.end);
+                }
+                *table = Table::Open {
+                    places: found.places,
+                    skipped: 0,
+                    unread: PAGE as u64,
+                };
+            }
+        }
+        Ok(())
+    }
+
+    /// Refuses a file that is another's, or of a newer format. A damaged header costs nothing: the list says the same.
+    pub(super) fn check_header(&self) -> Result<()> {
+        let mut page = vec![0; PAGE];
+        let read = self.file()?.read_at(&mut page, 0).is_ok();
+        let header = match SegmentHeader::decode(&page) {
+            Ok(header) if read => header,
+            Err(fault) if fault.is_newer() => return Err(self.fault(0, fault)),
+            _ => return Ok(()),
+        };
+        if header.place() != self.place || header.store != self.header.store {
+            return Err(self.fault(0, Fault::Foreign));
+        }
+        allow(header.features, self.files.how()).map_err(|fault| self.fault(0, fault))
     }
 
     /// The record, its checksum verified.
@@ -214,156 +472,7 @@ impl Segment {
         })
     }
 
-    fn index(&self, number: u64) -> usize {
+    pub(super) fn index(&self, number: u64) -> usize {
         usize::try_from(number.saturating_sub(self.first_record())).unwrap_or(usize::MAX)
-    }
-}
-
-impl Footer {
-    /// The place of the record at `index`, its page verified.
-    fn place(&self, segment: &Segment, index: usize) -> Result<Option<RecordAt>> {
-        if index >= self.trailer.record_count as usize {
-            return Ok(None);
-        }
-        let at = index * footer::RECORD_ENTRY;
-        self.verify_page(segment, at / PAGE)?;
-        let entry = segment.bytes(self.trailer.footer_at + at as u64, footer::RECORD_ENTRY)?;
-        RecordAt::decode(&entry)
-            .map(Some)
-            .map_err(|fault| segment.fault(self.trailer.footer_at + at as u64, fault))
-    }
-
-    fn verify_page(&self, segment: &Segment, page: usize) -> Result<()> {
-        let word = self.verified.get(page / 64);
-        let bit = 1 << (page % 64);
-        if word.is_some_and(|word| word.load(Ordering::Relaxed) & bit != 0) {
-            return Ok(());
-        }
-        let start = self.trailer.footer_at;
-        let table_at = start + self.trailer.checksums_at() as u64;
-        let table = segment.bytes(
-            table_at,
-            self.trailer.trailer_at() - self.trailer.checksums_at(),
-        )?;
-        self.trailer
-            .verify_checksums(&table)
-            .map_err(|fault| segment.fault(table_at, fault))?;
-        let page_at = start + (page * PAGE) as u64;
-        let content = segment.bytes(page_at, PAGE)?;
-        footer::verify_page(segment.place, &table, page, &content)
-            .map_err(|fault| segment.fault(page_at, fault))?;
-        if let Some(word) = word {
-            word.fetch_or(bit, Ordering::Relaxed);
-        }
-        Ok(())
-    }
-}
-
-impl Body {
-    /// The bytes, verified in this process. No copy where the segment is mapped.
-    pub(crate) fn bytes(&self) -> Result<Bytes> {
-        self.range(0..self.len as usize)
-    }
-
-    /// Part of the bytes; only the chunks it touches are verified. The range is cut to the body.
-    pub(crate) fn range(&self, range: Range<usize>) -> Result<Bytes> {
-        let len = self.len as usize;
-        let end = range.end.min(len);
-        let start = range.start.min(end);
-        let index = self.segment.index(self.number);
-        if self.segment.verified.get(index) {
-            let at = self.header_at + u64::from(self.header_len) + start as u64;
-            return self.segment.bytes(at, end - start);
-        }
-        let bytes = self.verified(start..end)?;
-        if end - start == len {
-            self.segment.verified.set(index);
-        }
-        Ok(bytes.slice(start..end))
-    }
-
-    /// Reads and checks everything again, whatever was verified before.
-    pub(crate) fn recheck(&self) -> Result<Bytes> {
-        self.verified(0..self.len as usize)
-    }
-
-    /// All the bytes, of which the chunks that `range` touches are verified.
-    fn verified(&self, range: Range<usize>) -> Result<Bytes> {
-        let (header_len, len) = (self.header_len as usize, self.len as usize);
-        let mut header = self.segment.bytes(self.header_at, header_len + len)?;
-        let bytes = header.split_off(header_len);
-        let at = self.header_at + u64::from(self.header_len);
-        self.check_header(&header)?
-            .verify(&bytes, range)
-            .map_err(|fault| self.segment.fault(at, fault))?;
-        Ok(bytes)
-    }
-
-    /// The header, sound and this record's.
-    fn check_header<'a>(&self, bytes: &'a [u8]) -> Result<BodyCheck<'a>> {
-        let fault = |fault| self.segment.fault(self.header_at, fault);
-        let header = BodyCheck::new(self.segment.place, bytes).map_err(fault)?;
-        if header.number == self.number {
-            return Ok(header);
-        }
-        Err(fault(Fault::Mismatch {
-            field: "body's record number",
-            found: header.number,
-            expected: self.number,
-        }))
-    }
-
-    /// Length of the file it lies in.
-    pub(super) fn file_len(&self) -> u64 {
-        self.segment.file.len().unwrap_or(0)
-    }
-
-    /// The bytes pass their checksums and are not what was delivered.
-    pub(crate) fn wrong_digest(&self) -> Error {
-        self.segment.fault(self.header_at, Fault::Digest)
-    }
-}
-
-/// Which records' bodies were verified in this process: a bitmap in pieces, so that it costs nothing for what is
-/// never read.
-#[derive(Debug, Default)]
-struct Verified {
-    /// Piece `n` covers the records from `n * PIECE` on.
-    pieces: RwLock<Vec<OnceLock<Box<[AtomicU64; PIECE / 64]>>>>,
-}
-
-/// Records that one piece of the bitmap covers.
-const PIECE: usize = 4096;
-
-/// Most records that a segment can hold: one takes at least a record header.
-const RECORDS_MAX: usize = (crate::options::SEGMENT_LEN_MAX as usize) / record::HEADER;
-
-impl Verified {
-    fn get(&self, index: usize) -> bool {
-        let pieces = self.pieces.read();
-        let word = pieces
-            .get(index / PIECE)
-            .and_then(OnceLock::get)
-            .and_then(|piece| piece.get(index % PIECE / 64));
-        word.is_some_and(|word| word.load(Ordering::Relaxed) & (1 << (index % 64)) != 0)
-    }
-
-    fn set(&self, index: usize) {
-        if index > RECORDS_MAX {
-            return;
-        }
-        if self.pieces.read().len() <= index / PIECE {
-            self.pieces
-                .write()
-                .resize_with(index / PIECE + 1, OnceLock::new);
-        }
-        let pieces = self.pieces.read();
-        let Some(piece) = pieces.get(index / PIECE) else {
-            return;
-        };
-        let piece = piece.get_or_init(|| Box::new([const { AtomicU64::new(0) }; PIECE / 64]));
-        if let Some(word) = piece.get(index % PIECE / 64) {
-            word.fetch_or(1 << (index % 64), Ordering::Relaxed);
-        }
     }
 }

@@ -68,8 +68,7 @@ impl Log {
         let segments = Arc::clone(&shared.segments.read());
         for segment in segments.iter() {
             checked.segments += 1;
-            checked.bytes += segment.file.len().unwrap_or(0);
-            check.segment(segment);
+            checked.bytes += check.segment(segment)?;
             if (check.tell)(segment.end()).is_break() {
                 checked.stopped = true;
                 return Ok(checked);
@@ -100,17 +99,25 @@ impl Check<'_> {
         });
     }
 
-    /// All of a segment up to its end, and what must be zero behind.
-    fn segment(&mut self, segment: &Segment) {
-        let (path, file) = (segment.path(), &*segment.file);
+    /// All of a segment up to its end, and what must be zero behind; returns the file's length.
+    fn segment(&mut self, segment: &Segment) -> Result<u64> {
+        let (path, shared_file) = (segment.path(), segment.file()?);
+        let file = &*shared_file;
         self.header(path, file, segment);
+        if segment.end() == 0 {
+            segment.settle()?;
+        }
         let end = segment.end();
-        let mut scanner = Scanner::new(file, segment.place, end);
-        let survey = scanner.survey();
+        let mut scanner = Scanner::new(Arc::clone(&shared_file), segment.place, end);
+        let survey = scanner.survey(PAGE as u64);
         for gap in &survey.gaps {
             self.bad(path, gap.start, gap.end, Fault::Lost);
         }
-        if survey.end < end {
+        // In front of a footer there are zeroes up to the page.
+        let padded = segment.footer_at() == end
+            && end - survey.end < PAGE as u64
+            && scanner.written_from(survey.end).is_none();
+        if survey.end < end && !padded {
             self.bad(path, survey.end, end, Fault::Lost);
         }
         for found in &survey.batches {
@@ -123,9 +130,10 @@ impl Check<'_> {
         for page in std::mem::take(&mut scanner.unreadable) {
             self.unread(path, page, page + PAGE as u64);
         }
-        if segment.is_sealed() {
+        if segment.is_listed_sealed() {
             self.footer(path, file, segment, end);
         }
+        Ok(file.len().unwrap_or(0))
     }
 
     fn header(&mut self, path: &str, file: &dyn File, segment: &Segment) {

@@ -9,6 +9,7 @@ use std::sync::atomic::Ordering;
 
 use super::Shared;
 use super::group::Group;
+use super::position::Position;
 use super::segment::Segment;
 use super::{join_path, segment_name};
 use crate::error::{Error, Result};
@@ -36,6 +37,8 @@ pub(super) struct Writer {
     pub(super) written: u64,
     pub(super) next_segment: u64,
     pub(super) next_record: u64,
+    /// Behind the last batch that was written; `None` while there is none.
+    pub(super) position: Option<Position>,
     pub(super) active: Option<Active>,
     /// Why batches that were acknowledged as written can no longer be made durable: their segment failed.
     pub(super) doubtful: Option<Error>,
@@ -48,19 +51,23 @@ pub(super) struct Writer {
 #[derive(Debug)]
 pub(super) struct Active {
     pub(super) segment: Arc<Segment>,
+    /// Its file, which stays open.
+    pub(super) file: Arc<dyn File>,
     /// Where the next batch goes.
     pub(super) end: u64,
     /// Length at which it is full.
     pub(super) capacity: u64,
     /// Whether something written is not synced.
     pub(super) unsynced: bool,
+    /// Batches that this process read or wrote there, and their bytes.
     pub(super) batches: u64,
+    pub(super) batch_bytes: u64,
 }
 
 impl Active {
     /// Mean length of the batches so far, in bytes.
     pub(super) fn mean_batch(&self) -> u64 {
-        (self.end - PAGE as u64) / self.batches.max(1)
+        self.batch_bytes / self.batches.max(1)
     }
 }
 
@@ -85,7 +92,7 @@ impl Writer {
         self.make_room(shared, group.payload_len(), group.first_record, group.batch)
             .map_err(|error| (error, false))?;
         self.write(shared, group).map_err(|error| {
-            self.abandon(&error);
+            self.abandon(shared, &error);
             (error, true)
         })
     }
@@ -101,7 +108,7 @@ impl Writer {
         let Some(active) = self.active.as_mut().filter(|active| active.unsynced) else {
             return Ok(());
         };
-        match active.segment.file.sync() {
+        match active.file.sync() {
             Ok(()) => {
                 active.unsynced = false;
                 self.durable = self.written;
@@ -110,18 +117,27 @@ impl Writer {
             }
             Err(source) => {
                 let error = active.segment.io("sync")(source);
-                self.abandon(&error);
+                self.abandon(shared, &error);
                 Err(error)
             }
         }
     }
 
+    /// Where the log's tail begins; all before it is durable.
+    pub(super) fn position(&self) -> Option<Position> {
+        self.position.map(|position| Position {
+            highest_segment: self.next_segment - 1,
+            ..position
+        })
+    }
+
     /// The active segment takes no more: it failed.
-    fn abandon(&mut self, why: &Error) {
+    fn abandon(&mut self, shared: &Shared, why: &Error) {
         if let Some(active) = self.active.take() {
             if active.unsynced && self.doubtful.is_none() {
                 self.doubtful = Some(why.clone());
             }
+            shared.files.release(active.segment.slot());
             self.ended.push(Edit {
                 what: What::Ended,
                 end: active.end,
@@ -173,7 +189,9 @@ impl Writer {
             let _ = shared.storage.remove(&name);
         })?;
         file.expect_len(capacity + (capacity / 8));
-        let segment = Arc::new(Segment::new(header, shared.path(&name), file));
+        let path = shared.path(&name);
+        let segment = Segment::new(header, path, name, Arc::clone(&file), &shared.files);
+        let segment = Arc::new(segment);
         let mut edits = self.ended.clone();
         edits.push(edit_of(&segment, What::Created));
         let (durable, next_record) = (self.durable, self.next_record);
@@ -186,13 +204,17 @@ impl Writer {
         shared.publish(Arc::clone(&segment));
         let full = self.active.replace(Active {
             segment,
+            file,
             end: PAGE as u64,
             capacity,
             unsynced: false,
             batches: 0,
+            batch_bytes: 0,
         });
         if let Some(full) = full {
-            shared.work.seal(full.segment, full.end);
+            full.segment.set_next_record(first_record);
+            shared.files.release(full.segment.slot());
+            shared.work.seal(full.segment);
         }
         shared.work.reset_spare();
         Ok(())
@@ -242,7 +264,7 @@ impl Writer {
         let [records, bodies] = group.payload();
         let pad = len.saturating_sub(head.len() + records.len() + bodies.len());
         let pad = ZEROES.get(..pad).unwrap_or(&ZEROES);
-        let file = &active.segment.file;
+        let file = &active.file;
         file.write_at(&[&head, records, bodies, pad], active.end)
             .map_err(active.segment.io("write"))?;
         if group.durability == Durability::Durable {
@@ -255,9 +277,20 @@ impl Writer {
         active
             .segment
             .extend(group.first_record, group.places(active.end, head.len()));
+        self.position = Some(Position {
+            segment: active.segment.number(),
+            generation: active.segment.header.generation,
+            offset: active.end + len as u64,
+            last: active.end,
+            next_record: group.next_number(),
+            batch: group.batch,
+            crc,
+            highest_segment: 0,
+        });
         active.end += len as u64;
         active.segment.set_end(active.end);
         active.batches += 1;
+        active.batch_bytes += len as u64;
         self.written = group.batch;
         self.last_crc = crc;
         self.next_record = group.next_number();

@@ -9,8 +9,12 @@
 //!
 //! Nothing here reads a clock or a random source: the same calls give the same disk.
 
+// By path, so that unit tests of the library can have this file too.
+#[path = "sim/crash.rs"]
 mod crash;
+#[path = "sim/host.rs"]
 mod host;
+#[path = "sim/live.rs"]
 mod live;
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -14,6 +14,7 @@ use crate::format::change::{Change, Fence};
 use crate::format::record::RecordHeader;
 use crate::format::segments::Edit;
 use crate::io::Storage;
+use crate::log::files::Files;
 use crate::log::keeper::{Keeper, Work};
 use crate::log::ledger::Ledger;
 use crate::log::queue::Queue;
@@ -31,6 +32,7 @@ pub(super) struct Parts {
     pub(super) tail: tail::Mark,
     pub(super) ended: Vec<Edit>,
     pub(super) listed: Vec<Listed>,
+    pub(super) files: Arc<Files>,
     pub(super) active: Option<Active>,
 }
 
@@ -47,16 +49,11 @@ impl Opening<'_> {
         if let Some(cut) = &mut self.report.cut {
             cut.quarantine = Some(tail::quarantine(self.storage, active, cut.len)?);
             active
-                .segment
                 .file
                 .set_len(active.end)
                 .map_err(active.segment.io("cut"))?;
         }
-        active
-            .segment
-            .file
-            .sync()
-            .map_err(active.segment.io("sync"))
+        active.file.sync().map_err(active.segment.io("sync"))
     }
 
     /// Puts the log together, and fences what was lost.
@@ -69,6 +66,7 @@ impl Opening<'_> {
             tail,
             ended,
             listed,
+            files,
             mut active,
         } = parts;
         let manifest = &ledger.manifest;
@@ -79,12 +77,13 @@ impl Opening<'_> {
             + 1;
         let next_segment = self.highest_segment + 1;
         // Segments of large bodies count too.
-        let files = storage.list("log").unwrap_or_default();
-        let segments = files.iter().filter(|file| file.name.ends_with(".seg"));
+        let present = storage.list("log").unwrap_or_default();
+        let segments = present.iter().filter(|file| file.name.ends_with(".seg"));
         let log_len: u64 = segments.map(|file| file.len).sum();
         if let Some(active) = &mut active {
             active.capacity = active.capacity.max(segment_len(log_len, &options));
-            active.segment.file.expect_len(active.capacity);
+            files.pin(active.segment.slot());
+            active.file.expect_len(active.capacity);
         }
         let writer = Writer {
             epoch: manifest.epoch,
@@ -97,6 +96,7 @@ impl Opening<'_> {
             doubtful: None,
             next_segment,
             next_record: self.next_record,
+            position: self.position,
             active,
             ended,
             tail: tail.file(),
@@ -117,6 +117,10 @@ impl Opening<'_> {
             writer: Mutex::new(writer),
             ledger: Mutex::new(ledger),
             segments: RwLock::new(Arc::new(segments)),
+            files,
+            replayed_from: self.start.next_record,
+            fitted: self.start.position.is_some(),
+            bad_footers: AtomicU64::new(self.report.bad_footers.len() as u64),
             large: Mutex::new(Vec::new()),
             work: Work::new(options.prepare),
             log_len: AtomicU64::new(log_len),
@@ -126,13 +130,16 @@ impl Opening<'_> {
         });
         if !read_only {
             let full = listed.len().saturating_sub(1);
-            let unsealed = listed
+            for listed in listed.iter().take(full) {
+                if !listed.is_finished() {
+                    shared.work.seal(Arc::clone(&listed.segment));
+                }
+            }
+            for listed in listed
                 .iter()
-                .zip(&self.ends)
-                .take(full)
-                .filter(|(listed, _)| !listed.is_finished());
-            for (listed, end) in unsealed {
-                shared.work.seal(Arc::clone(&listed.segment), *end);
+                .filter(|listed| listed.segment.take_bad_footer())
+            {
+                shared.work.heal(Arc::clone(&listed.segment));
             }
         }
         let keeper = if background {

@@ -19,7 +19,7 @@ impl Opening<'_> {
     /// verdict for what is behind the survey's end.
     pub(super) fn judge(
         &self,
-        scanner: &mut Scanner<'_>,
+        scanner: &mut Scanner,
         survey: &mut Survey,
         inside: bool,
     ) -> Verdict {
@@ -84,21 +84,21 @@ impl Opening<'_> {
     }
 
     /// Whether the segment's last batch is really its last: the next segment, the footer or the marks know. If not,
-    /// what is left of the batches behind it is looked for.
+    /// what is left of the batches behind it is looked for; returns whether that was so.
     pub(super) fn check_chain(
         &mut self,
         listed: &Listed,
-        scanner: &mut Scanner<'_>,
+        scanner: &mut Scanner,
         from: u64,
         places: &mut Vec<RecordAt>,
         later: &[Listed],
         rest: Verdict,
-    ) -> Result<()> {
+    ) -> Result<bool> {
         let gap = from..scanner.written_to(from);
         let expected = match later.first() {
             Some(next) => next.segment.first_record(),
             None if rest == Verdict::Hole => self.first_unknown(listed, scanner, &gap),
-            None => return Ok(()),
+            None => return Ok(false),
         };
         // A segment may be empty: made before a crash, or given up at its first batch.
         let previous = later.split_last().and_then(|(_, between)| {
@@ -110,18 +110,19 @@ impl Opening<'_> {
             (None, Some(next)) if !later.is_empty() => next > self.next_record,
             (None, _) => later.is_empty() || self.last_batch < self.durable,
         };
-        if missing && expected > self.next_record {
+        let lost = missing && expected > self.next_record;
+        if lost {
             self.read_gap(listed, scanner, gap, expected, places)?;
             if later.is_empty() {
                 // The next batch must not seem to follow the last good one, or no later opening would look here.
                 self.last_crc = !self.last_crc;
             }
         }
-        Ok(())
+        Ok(lost)
     }
 
     /// The number behind all that the end of the log can hold: the marks say one, and so does what is found there.
-    fn first_unknown(&self, listed: &Listed, scanner: &mut Scanner<'_>, gap: &Range<u64>) -> u64 {
+    fn first_unknown(&self, listed: &Listed, scanner: &mut Scanner, gap: &Range<u64>) -> u64 {
         let len = usize::try_from(gap.end - gap.start).unwrap_or(usize::MAX);
         let most = (len / record::HEADER) as u64;
         let numbers = self.next_record..self.next_record + most.max(1);
@@ -140,9 +141,9 @@ impl Opening<'_> {
         listed: &Listed,
         survey: &Survey,
         rest: Verdict,
-        scanner: &mut Scanner<'_>,
+        scanner: &mut Scanner,
         ended: &mut Vec<Edit>,
-    ) -> Option<Active> {
+    ) -> Result<Option<Active>> {
         if rest == Verdict::Hole {
             ended.push(Edit {
                 what: What::Ended,
@@ -150,7 +151,7 @@ impl Opening<'_> {
                 next_record: self.next_record,
                 ..edit_of(&listed.segment, What::Ended)
             });
-            return None;
+            return Ok(None);
         }
         if rest == Verdict::Cut {
             self.report.cut = Some(Cut {
@@ -160,13 +161,17 @@ impl Opening<'_> {
                 quarantine: None,
             });
         }
-        let capacity = listed.segment.file.len().unwrap_or(0).max(survey.end);
-        Some(Active {
+        let file = listed.segment.file()?;
+        let capacity = file.len().unwrap_or(0).max(survey.end);
+        let batches = survey.batches.iter().map(|found| u64::from(found.head.len));
+        Ok(Some(Active {
             segment: Arc::clone(&listed.segment),
+            file,
             end: survey.end,
             capacity,
             unsynced: false,
             batches: survey.batches.len() as u64,
-        })
+            batch_bytes: batches.sum(),
+        }))
     }
 }

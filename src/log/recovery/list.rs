@@ -1,27 +1,30 @@
 //! Which segments there are: SEGMENTS, the folder, and the segments' own headers, held against each other.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use super::opening::Opening;
 use super::report::RecoveryReport;
 use super::tail::Mark;
 use crate::error::{Error, Result};
-use crate::format::footer::{self, Trailer};
 use crate::format::segment::{Behind, Holds, SegmentHeader};
 use crate::format::segments::{Edit, What};
 use crate::format::{Fault, Features, PAGE, StoreId};
 use crate::io::{File, Kind, Open, Storage};
+use crate::log::files::Files;
+use crate::log::footing;
 use crate::log::keeper::SPARE;
 use crate::log::large::drop_segment;
-use crate::log::ledger::{Ledger, allow};
+use crate::log::ledger::Ledger;
 use crate::log::scan::Scanner;
-use crate::log::segment::Segment;
+use crate::log::segment::{Known, Segment};
 use crate::log::{join_path, segment_name};
 
 /// One log segment that is there.
 pub(super) struct Listed {
     pub(super) segment: Arc<Segment>,
+    /// Length of its file.
+    pub(super) len: u64,
     edit: Edit,
 }
 
@@ -39,21 +42,27 @@ pub(super) struct List {
     pub(super) bad_edits: u64,
     /// Whether the list may name fewer segments than there are.
     unsure: bool,
-    /// Numbers of the files that are there.
-    present: HashSet<u64>,
+    /// Numbers of the files that are there, with their length; `u64::MAX` where it is no regular file: opening it says so.
+    present: HashMap<u64, u64>,
 }
 
 impl Listed {
     /// A scanner over the part that holds batches.
-    pub(super) fn scanner(&self) -> Scanner<'_> {
-        let file = &*self.segment.file;
+    pub(super) fn scanner(&self) -> Result<Scanner> {
+        let file = self.segment.file()?;
         let len = file.len().unwrap_or(0);
         let limit = if self.is_finished() {
             self.edit.end.min(len)
         } else {
             len
         };
-        Scanner::new(file, self.segment.place, limit)
+        Ok(Scanner::new(file, self.segment.place, limit))
+    }
+
+    /// As [`scanner`](Self::scanner), for the first use at an opening: refuses a file that is not the list's.
+    pub(super) fn checked_scanner(&self) -> Result<Scanner> {
+        self.segment.check_header()?;
+        self.scanner()
     }
 
     pub(super) fn is_sealed(&self) -> bool {
@@ -77,7 +86,8 @@ impl Listed {
 
     /// The checksum that its first batch repeats of the batch before it.
     pub(super) fn first_previous(&self) -> Option<u32> {
-        let first = self.scanner().next_batch(PAGE as u64);
+        // One that cannot be opened is an error when its turn comes.
+        let first = self.scanner().ok()?.next_batch(PAGE as u64);
         first.map(|found| found.head.previous)
     }
 
@@ -88,53 +98,26 @@ impl Listed {
 
     /// Finds records through the footer from now on, if all of it is sound: one bad page of it would hide the records
     /// of many sound batches, which were all just read.
-    pub(super) fn load_footer(&self, report: &mut RecoveryReport) {
-        let trailer = read_trailer(&*self.segment.file);
-        let fits = |trailer: &Trailer| {
-            trailer.store == self.segment.header.store
-                && trailer.segment == self.segment.number()
-                && trailer.footer_at == self.edit.end
-        };
-        let sound = |trailer: &Trailer| is_sound(&self.segment, trailer);
-        match trailer.filter(fits).filter(sound) {
+    pub(super) fn load_footer(&self, report: &mut RecoveryReport) -> Result<()> {
+        match footing::read_sound(&self.segment)? {
             Some(trailer) => self.segment.set_sealed(trailer),
-            None => report.bad_footers.push(self.segment.path().to_owned()),
+            None => {
+                self.segment.note_bad_footer();
+                report.bad_footers.push(self.segment.path().to_owned());
+            }
         }
+        Ok(())
     }
 }
 
-/// Whether every page of a footer is as it was written.
-fn is_sound(segment: &Segment, trailer: &Trailer) -> bool {
-    let file = &*segment.file;
-    // Before anything of the length that the trailer claims is allocated.
-    if file.len().ok() != Some(trailer.file_len()) {
-        return false;
-    }
-    let mut footer = vec![0; trailer.trailer_at()];
-    let read = file.read_at(&mut footer, trailer.footer_at).ok();
-    let (pages, table) = footer.split_at(trailer.checksums_at());
-    read == Some(footer.len())
-        && trailer.verify_checksums(table).is_ok()
-        && pages
-            .chunks(PAGE)
-            .enumerate()
-            .all(|(number, page)| footer::verify_page(segment.place, table, number, page).is_ok())
-}
-
-fn read_trailer(file: &dyn File) -> Option<Trailer> {
-    let at = file.len().ok()?.checked_sub(PAGE as u64)?;
-    let mut page = vec![0; PAGE];
-    file.read_at(&mut page, at).ok()?;
-    Trailer::decode(&page).ok()
-}
-
-/// Lists and opens all segments.
+/// Lists all segments. Their files are not opened.
 pub(super) fn segments(
     storage: &dyn Storage,
     ledger: &Ledger,
     edits: Vec<Result<Edit, Fault>>,
-    how: Open,
+    files: &Arc<Files>,
 ) -> Result<List> {
+    let how = files.how();
     let store = ledger.manifest.store;
     let mut list = List::default();
     let mut latest = BTreeMap::new();
@@ -157,16 +140,23 @@ pub(super) fn segments(
             What::Dropped => {}
             What::Body => {
                 list.large.push(edit.segment);
-                if !list.present.contains(&edit.segment) {
+                if !list.present.contains_key(&edit.segment) {
                     let name = segment_name(edit.segment);
                     list.missing.push(join_path(&storage.describe(), &name));
                 }
             }
-            What::Created | What::Ended | What::Sealed => list.open(storage, store, edit, how)?,
+            What::Created | What::Ended | What::Sealed => list.add(storage, store, edit, files),
         }
     }
     list.segments
         .sort_by_key(|listed| (listed.segment.first_record(), listed.segment.number()));
+    for pair in list.segments.windows(2) {
+        if let [listed, next] = pair
+            && !listed.is_finished()
+        {
+            listed.segment.set_next_record(next.segment.first_record());
+        }
+    }
     Ok(list)
 }
 
@@ -190,8 +180,12 @@ impl List {
         })?;
         for entry in found {
             let name = format!("log/{}", entry.name);
-            let number = number_of(&entry.name).filter(|_| entry.kind == Kind::File);
-            let Some(number) = number else {
+            let number = number_of(&entry.name);
+            let listed = number.filter(|number| latest.contains_key(number));
+            if let Some(number) = listed.filter(|_| entry.kind != Kind::File) {
+                self.present.insert(number, u64::MAX);
+            }
+            let Some(number) = number.filter(|_| entry.kind == Kind::File) else {
                 if !name.starts_with(SPARE) {
                     self.unlisted.push(name);
                 } else if how == Open::Write {
@@ -201,7 +195,7 @@ impl List {
                 continue;
             };
             self.highest = self.highest.max(number);
-            self.present.insert(number);
+            self.present.insert(number, entry.len);
             if latest.contains_key(&number) {
                 continue;
             }
@@ -223,23 +217,25 @@ impl List {
         Ok(())
     }
 
-    fn open(&mut self, storage: &dyn Storage, store: StoreId, edit: Edit, how: Open) -> Result<()> {
+    /// Takes up a segment that the list names, unless it is missing.
+    fn add(&mut self, storage: &dyn Storage, store: StoreId, edit: Edit, files: &Arc<Files>) {
         let name = segment_name(edit.segment);
         let path = join_path(&storage.describe(), &name);
-        let file = match storage.open(&name, how) {
-            Ok(file) => file,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-                self.missing.push(path);
-                return Ok(());
-            }
-            Err(source) => return Err(Error::io("open", path, source)),
+        let Some(len) = self.present.get(&edit.segment).copied() else {
+            self.missing.push(path);
+            return;
         };
-        let header =
-            read_header(&*file, store, &edit).map_err(|fault| Error::fault(&path, 0, fault))?;
-        allow(header.features, how).map_err(|fault| Error::fault(&path, 0, fault))?;
-        let segment = Arc::new(Segment::new(header, path, file));
-        self.segments.push(Listed { segment, edit });
-        Ok(())
+        let known = Known {
+            sealed: edit.what == What::Sealed,
+            end: edit.end,
+            next_record: edit.next_record,
+        };
+        let segment = Segment::listed(header_of(store, &edit), path, name, files, known);
+        self.segments.push(Listed {
+            segment: Arc::new(segment),
+            len,
+            edit,
+        });
     }
 }
 
@@ -302,16 +298,9 @@ fn is_zero(file: &dyn File, from: u64, limit: u64) -> bool {
     true
 }
 
-/// The segment's header. A damaged one costs nothing: the edit says the same.
-fn read_header(file: &dyn File, store: StoreId, edit: &Edit) -> Result<SegmentHeader, Fault> {
-    let mut page = vec![0; PAGE];
-    let read = file.read_at(&mut page, 0).is_ok();
-    let header = match SegmentHeader::decode(&page) {
-        Ok(header) if read => Some(header),
-        Err(fault) if fault.is_newer() => return Err(fault),
-        _ => None,
-    };
-    let header = header.unwrap_or(SegmentHeader {
+/// What the list says of a segment's header: all that reading needs.
+fn header_of(store: StoreId, edit: &Edit) -> SegmentHeader {
+    SegmentHeader {
         store,
         segment: edit.segment,
         generation: edit.generation,
@@ -323,14 +312,6 @@ fn read_header(file: &dyn File, store: StoreId, edit: &Edit) -> Result<SegmentHe
         holds: Holds::Batches,
         behind: Behind::Zeroes,
         features: Features::default(),
-    });
-    let same = header.segment == edit.segment
-        && header.salt == edit.salt
-        && header.generation == edit.generation;
-    if header.store == store && same {
-        Ok(header)
-    } else {
-        Err(Fault::Foreign)
     }
 }
 
@@ -340,14 +321,17 @@ fn number_of(name: &str) -> Option<u64> {
     (segment_name(number) == format!("log/{name}")).then_some(number)
 }
 
-/// Drops segments of large bodies that no record names: their deliveries were never acknowledged.
+/// Drops segments of large bodies above number `above` that no record names: their deliveries were never acknowledged.
+/// All records that can name them were read.
 pub(super) fn drop_orphans(
     storage: &dyn Storage,
     ledger: &mut Ledger,
     large: &[u64],
     named: &HashSet<u64>,
+    above: u64,
 ) -> Result<()> {
-    for number in large.iter().filter(|number| !named.contains(number)) {
+    let orphan = |number: &&u64| **number > above && !named.contains(number);
+    for number in large.iter().filter(orphan) {
         drop_segment(storage, ledger, *number)?;
     }
     Ok(())

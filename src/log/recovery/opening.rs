@@ -5,10 +5,13 @@ use std::collections::HashSet;
 
 use super::list::Listed;
 use super::report::{RecoveryReport, Unsynced};
+use super::start::Start;
 use super::{Replay, tail};
 use crate::error::{Error, Result};
+use crate::format::PAGE;
 use crate::io::Storage;
 use crate::log::ledger::Ledger;
+use crate::log::position::Position;
 use crate::log::scan::{Scanner, Survey, WINDOW};
 use crate::log::writer::Active;
 use crate::options::Options;
@@ -35,8 +38,10 @@ pub(super) struct Opening<'a> {
     /// A record kind of a newer build that allows reading only.
     pub(super) newer: Option<u8>,
     pub(super) highest_segment: u64,
-    /// Where the batches of each segment end.
-    pub(super) ends: Vec<u64>,
+    /// Where reading began.
+    pub(super) start: Start,
+    /// Behind the last batch that was read.
+    pub(super) position: Option<Position>,
     /// Read-only: the last batch that is shown. A live writer may be further on.
     pub(super) show: Option<u64>,
 }
@@ -66,7 +71,8 @@ impl<'a> Opening<'a> {
             large: HashSet::new(),
             newer: None,
             highest_segment: 0,
-            ends: Vec::new(),
+            start: Start::FRONT,
+            position: None,
             show: read_only.then(|| ledger.manifest.durable_batch.max(tail.written())),
         }
     }
@@ -89,11 +95,7 @@ impl<'a> Opening<'a> {
             self.report.missing.push(what);
         }
         for listed in segments {
-            let len = listed
-                .segment
-                .file
-                .len()
-                .map_err(listed.segment.io("read"))?;
+            let len = listed.len;
             let needed = listed.needed_len(tail);
             if len < needed {
                 let what = format!(
@@ -114,33 +116,37 @@ impl<'a> Opening<'a> {
 
     /// Surveys the last segment, and learns D from the heads there too: each batch says what was durable when it was
     /// written. Of a log that was closed at `clean` (segment, offset), what was prepared behind its end is not read.
-    pub(super) fn survey_last<'s>(
+    pub(super) fn survey_last(
         &mut self,
-        segments: &'s [Listed],
+        segments: &[Listed],
         clean: Option<(u64, u64)>,
-    ) -> Option<(Scanner<'s>, Survey)> {
+    ) -> Result<Option<(Scanner, Survey)>> {
         // A segment is begun only when all before it is durable: only the last one can have an uncertain end. Its
         // header's first batch says nothing of D: numbers before it may have been burned by batches that failed.
-        let last = segments.last()?;
-        let mut scanner = last.scanner();
+        let Some(last) = segments.last() else {
+            return Ok(None);
+        };
+        let mut scanner = last.checked_scanner()?;
+        let from = self.offset_in(segments.len() - 1);
         let clean = clean.filter(|(segment, _)| *segment == last.segment.number());
-        let closed = clean.and_then(|(_, end)| self.survey_closed(&mut scanner, end));
-        let survey = closed.unwrap_or_else(|| scanner.survey());
+        let closed = clean.and_then(|(_, end)| self.survey_closed(&mut scanner, from, end));
+        let survey = closed.unwrap_or_else(|| scanner.survey(from));
         let said = survey.batches.iter().map(|found| found.head.durable).max();
         self.durable = self.durable.max(said.unwrap_or(0));
         self.last_previous = survey.batches.first().map(|found| found.head.previous);
-        Some((scanner, survey))
+        Ok(Some((scanner, survey)))
     }
 
-    /// The survey up to `end`, if the batch that was durable at closing is the last one there and nothing follows it.
-    /// Else the marks are not of this log (files put back from a copy, say), and all of it must be looked at.
-    fn survey_closed(&self, scanner: &mut Scanner<'_>, end: u64) -> Option<Survey> {
+    /// The survey from `from` up to `end`, if the batch that was durable at closing is the last one there and nothing
+    /// follows it. Else the marks are not of this log (files put back from a copy, say), and all of it must be looked at.
+    fn survey_closed(&self, scanner: &mut Scanner, from: u64, end: u64) -> Option<Survey> {
         let whole = scanner.limit;
         // A batch that follows would begin right at the end.
         scanner.limit = whole.min(end.saturating_add(WINDOW as u64));
-        let survey = scanner.survey();
+        let survey = scanner.survey(from);
+        let in_front = (from > PAGE as u64).then_some(self.last_batch);
         let last = survey.batches.last().map(|found| found.head.batch);
-        let sure = last == Some(self.durable)
+        let sure = last.or(in_front) == Some(self.durable)
             && survey.end == end
             && survey
                 .batches

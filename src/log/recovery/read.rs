@@ -8,13 +8,16 @@ use super::opening::Opening;
 use super::report::{Hole, LostMessage};
 use super::tail;
 use crate::error::Result;
+use crate::format::PAGE;
 use crate::format::body::BodyHeader;
 use crate::format::change::{BodyAt, Change};
 use crate::format::footer::RecordAt;
 use crate::format::record::{Class, Frame};
 use crate::format::segments::Edit;
+use crate::log::position::Position;
 use crate::log::scan::{Found, Scanner, Survey, search_bodies, search_records};
 use crate::log::segment::Segment;
+use crate::log::walk;
 use crate::log::writer::Active;
 
 impl Opening<'_> {
@@ -22,33 +25,48 @@ impl Opening<'_> {
     pub(super) fn read_all(
         &mut self,
         segments: &[Listed],
-        mut last: Option<(Scanner<'_>, Survey)>,
+        mut last: Option<(Scanner, Survey)>,
         tail: &tail::Mark,
         ended: &mut Vec<Edit>,
     ) -> Result<Option<Active>> {
         let mut active = None;
-        for (at, listed) in segments.iter().enumerate() {
+        for (at, listed) in segments.iter().enumerate().skip(self.start.at) {
             self.report.segments += 1;
             let later = segments.get(at + 1..).unwrap_or_default();
             let known = last.take_if(|_| later.is_empty());
-            let (mut scanner, mut survey) = known.unwrap_or_else(|| {
-                let mut scanner = listed.scanner();
-                let survey = scanner.survey();
-                (scanner, survey)
-            });
+            let from = self.offset_in(at);
+            let (mut scanner, mut survey) = match known {
+                Some(known) => known,
+                None => {
+                    let mut scanner = listed.checked_scanner()?;
+                    let survey = scanner.survey(from);
+                    (scanner, survey)
+                }
+            };
             let inside = !later.is_empty() || listed.is_finished();
             let rest = self.judge(&mut scanner, &mut survey, inside);
-            self.ends.push(survey.end);
-            listed.segment.set_end(survey.end);
-            let mut places = Vec::new();
+            let skipped = if from == PAGE as u64 {
+                0
+            } else {
+                listed.segment.index(self.next_record)
+            };
+            let mut places = vec![RecordAt::default(); skipped];
             self.read_segment(listed, &mut scanner, &survey, &mut places)?;
-            self.check_chain(listed, &mut scanner, survey.end, &mut places, later, rest)?;
-            listed.segment.set_places(places);
+            let lost =
+                self.check_chain(listed, &mut scanner, survey.end, &mut places, later, rest)?;
+            // What is damaged there is kept: a footer goes behind it. Else what follows is at most half a footer.
+            let end = if lost && inside {
+                scanner.written_to(survey.end)
+            } else {
+                survey.end
+            };
+            listed.segment.set_end(end);
+            listed.segment.set_places(places, skipped, from);
             self.report.unreadable += scanner.unreadable.len() as u64;
             if listed.is_sealed() {
-                listed.load_footer(&mut self.report);
+                listed.load_footer(&mut self.report)?;
             } else if !inside {
-                active = self.end_of_log(listed, &survey, rest, &mut scanner, ended);
+                active = self.end_of_log(listed, &survey, rest, &mut scanner, ended)?;
             }
         }
         if active.is_none() && tail.next_record() > self.next_record {
@@ -63,7 +81,7 @@ impl Opening<'_> {
     fn read_segment(
         &mut self,
         listed: &Listed,
-        scanner: &mut Scanner<'_>,
+        scanner: &mut Scanner,
         survey: &Survey,
         places: &mut Vec<RecordAt>,
     ) -> Result<()> {
@@ -86,7 +104,7 @@ impl Opening<'_> {
     fn read_batch(
         &mut self,
         listed: &Listed,
-        scanner: &mut Scanner<'_>,
+        scanner: &mut Scanner,
         found: &Found,
         places: &mut Vec<RecordAt>,
     ) -> Result<()> {
@@ -111,13 +129,8 @@ impl Opening<'_> {
                 Some(BodyAt::Here(at)) => bodies_at + u64::from(at),
                 _ => 0,
             };
-            put(
-                places,
-                first,
-                piece.frame.header.number,
-                records_at + piece.at as u64,
-                body,
-            );
+            let at = walk::place_at(records_at + piece.at as u64, body);
+            walk::put(places, first, piece.frame.header.number, at);
             here.insert(piece.frame.header.number);
         }
         if !complete {
@@ -134,6 +147,16 @@ impl Opening<'_> {
         self.last_batch = self.last_batch.max(found.head.batch);
         self.last_crc = found.head.crc();
         self.next_record = self.next_record.max(numbers.end);
+        self.position = Some(Position {
+            segment: listed.segment.number(),
+            generation: listed.segment.header.generation,
+            offset: found.offset + u64::from(found.head.len),
+            last: found.offset,
+            next_record: numbers.end,
+            batch: found.head.batch,
+            crc: found.head.crc(),
+            highest_segment: 0,
+        });
         Ok(())
     }
 
@@ -141,7 +164,7 @@ impl Opening<'_> {
     pub(super) fn read_gap(
         &mut self,
         listed: &Listed,
-        scanner: &mut Scanner<'_>,
+        scanner: &mut Scanner,
         gap: Range<u64>,
         before: u64,
         places: &mut Vec<RecordAt>,
@@ -160,13 +183,8 @@ impl Opening<'_> {
             let at = gap.start + piece.at as u64;
             self.feed(&listed.segment, at, &piece.frame)?;
             let body = bodies.iter().find(|(_, body)| body.number == number);
-            put(
-                places,
-                first,
-                number,
-                at,
-                body.map_or(0, |(at, _)| gap.start + *at as u64),
-            );
+            let body = body.map_or(0, |(at, _)| gap.start + *at as u64);
+            walk::put(places, first, number, walk::place_at(at, body));
             here.insert(number);
         }
         let missing: Vec<u64> = numbers.filter(|number| !here.contains(number)).collect();
@@ -240,26 +258,5 @@ impl Opening<'_> {
             first_lost: numbers.start,
             last_lost: numbers.end.saturating_sub(1),
         });
-    }
-}
-
-/// Notes where record `number` lies.
-fn put(places: &mut Vec<RecordAt>, first: u64, number: u64, frame: u64, body: u64) {
-    let Some(index) = number
-        .checked_sub(first)
-        .and_then(|index| usize::try_from(index).ok())
-    else {
-        return;
-    };
-    // A number is at most what the file's bytes can hold: bounded by what was read.
-    if index >= places.len() {
-        places.resize(index + 1, RecordAt::default());
-    }
-    let narrow = |at: u64| u32::try_from(at).unwrap_or(0);
-    if let Some(place) = places.get_mut(index) {
-        *place = RecordAt {
-            frame: narrow(frame),
-            body: narrow(body),
-        };
     }
 }

@@ -134,7 +134,7 @@ pub(super) fn quarantine(storage: &dyn Storage, active: &Active, len: u64) -> Re
         let name = format!("quarantine/{segment:016}-{end}-{attempt}.cut");
         match storage.open(&name, Open::Create) {
             Ok(file) => {
-                let copied = copy(&*active.segment.file, end..end + len, &*file);
+                let copied = copy(&*active.file, end..end + len, &*file);
                 copied.and_then(|()| file.sync()).map_err(|source| {
                     let _ = storage.remove(&name);
                     io(&name)(source)

@@ -1,0 +1,167 @@
+//! Going over all records of a segment that can be read: those of sound batches, and those found in between.
+
+use std::ops::{ControlFlow, Range};
+use std::sync::Arc;
+
+use super::scan::{Scanner, Survey, search_bodies, search_records};
+use crate::error::Result;
+use crate::format::PAGE;
+use crate::format::change::BodyAt;
+use crate::format::footer::RecordAt;
+use crate::format::record::{self, Frame};
+use crate::format::segment::Place;
+use crate::io::File;
+
+/// A record that was found.
+#[derive(Debug)]
+pub(super) struct Walked<'a> {
+    pub(super) frame: Frame<'a>,
+    pub(super) at: RecordAt,
+}
+
+/// What a segment holds.
+#[derive(Debug)]
+pub(super) struct Found {
+    /// By number from the segment's first on; empty where a record is lost.
+    pub(super) places: Vec<RecordAt>,
+    /// Behind the last byte that belongs to the log.
+    pub(super) end: u64,
+}
+
+/// Finds all records of the file whose numbers are in `numbers` (from there on, where its end is 0, which is "not known"),
+/// up to `limit` (0: to the end of the file).
+pub(super) fn places(
+    file: &Arc<dyn File>,
+    place: Place,
+    limit: u64,
+    numbers: Range<u64>,
+) -> Result<Found> {
+    // A file whose length the system does not tell reads as empty: all its records are lost.
+    let len = file.len().unwrap_or(0);
+    let limit = if limit == 0 { len } else { limit.min(len) };
+    let mut scanner = Scanner::new(Arc::clone(file), place, limit);
+    let survey = scanner.survey(PAGE as u64);
+    let mut places = Vec::new();
+    let last = known_of(&survey, &numbers).max(numbers.end);
+    let _ = walk(&mut scanner, &survey, numbers.start..last, &mut |walked| {
+        put(
+            &mut places,
+            numbers.start,
+            walked.frame.header.number,
+            walked.at,
+        );
+        ControlFlow::Continue(())
+    });
+    if numbers.end > numbers.start {
+        // At most what the bytes can hold: the list could say anything.
+        let most = limit / record::HEADER as u64;
+        let count = (numbers.end - numbers.start).min(most);
+        places.resize(usize::try_from(count).unwrap_or(0), RecordAt::default());
+    }
+    // Numbers that no batch has were burned, or their batch is damaged and its bytes are kept. If there are none, what
+    // follows is at most half a footer.
+    let end = if last > known_of(&survey, &numbers) {
+        scanner.written_to(survey.end)
+    } else {
+        survey.end
+    };
+    Ok(Found { places, end })
+}
+
+/// The number behind the last record of the last sound batch.
+fn known_of(survey: &Survey, numbers: &Range<u64>) -> u64 {
+    let batches = survey.batches.last();
+    batches.map_or(numbers.start, |found| {
+        found.head.first_record + u64::from(found.head.count)
+    })
+}
+
+/// Shows every record of `numbers` that can be read to `each`, in order of its place.
+pub(super) fn walk(
+    scanner: &mut Scanner,
+    survey: &Survey,
+    numbers: Range<u64>,
+    each: &mut dyn FnMut(Walked<'_>) -> ControlFlow<()>,
+) -> ControlFlow<()> {
+    let mut next = numbers.start;
+    let mut gaps = survey.gaps.iter().peekable();
+    for found in &survey.batches {
+        while let Some(gap) = gaps.next_if(|gap| gap.start < found.offset) {
+            walk_gap(scanner, gap.clone(), next..found.head.first_record, each)?;
+        }
+        next = found.head.first_record + u64::from(found.head.count);
+        let records_at = found.offset + found.head.head_len() as u64;
+        let bodies_at = found.offset + found.head.bodies_at() as u64;
+        for piece in scanner.records(found).0 {
+            if !numbers.contains(&piece.frame.header.number) {
+                continue;
+            }
+            let change = piece.frame.change().ok();
+            let body = match change.and_then(|change| change.body()) {
+                Some(BodyAt::Here(at)) => bodies_at + u64::from(at),
+                _ => 0,
+            };
+            let at = place_at(records_at + piece.at as u64, body);
+            each(Walked {
+                frame: piece.frame,
+                at,
+            })?;
+        }
+    }
+    let end = scanner.written_to(survey.end);
+    walk_gap(scanner, survey.end..end, next..numbers.end, each)
+}
+
+/// A range where no batch begins: records and bodies are looked for one by one.
+fn walk_gap(
+    scanner: &mut Scanner,
+    gap: Range<u64>,
+    numbers: Range<u64>,
+    each: &mut dyn FnMut(Walked<'_>) -> ControlFlow<()>,
+) -> ControlFlow<()> {
+    if gap.is_empty() || numbers.is_empty() {
+        return ControlFlow::Continue(());
+    }
+    let place = scanner.place;
+    let len = usize::try_from(gap.end - gap.start).unwrap_or(usize::MAX);
+    let bytes = scanner.get(gap.start, len).to_vec();
+    let mut pieces = search_records(place, &bytes, &numbers);
+    pieces.sort_by_key(|piece| piece.frame.header.number);
+    let bodies = search_bodies(place, &bytes, &numbers);
+    for piece in pieces {
+        let number = piece.frame.header.number;
+        let body = bodies.iter().find(|(_, body)| body.number == number);
+        let body = body.map_or(0, |(at, _)| gap.start + *at as u64);
+        let at = place_at(gap.start + piece.at as u64, body);
+        each(Walked {
+            frame: piece.frame,
+            at,
+        })?;
+    }
+    ControlFlow::Continue(())
+}
+
+pub(super) fn place_at(frame: u64, body: u64) -> RecordAt {
+    let narrow = |at: u64| u32::try_from(at).unwrap_or(0);
+    RecordAt {
+        frame: narrow(frame),
+        body: narrow(body),
+    }
+}
+
+/// Notes where record `number` lies, in a table that begins at `first`.
+pub(super) fn put(places: &mut Vec<RecordAt>, first: u64, number: u64, at: RecordAt) {
+    let Some(index) = number
+        .checked_sub(first)
+        .and_then(|index| usize::try_from(index).ok())
+    else {
+        return;
+    };
+    // A number is at most what the file's bytes can hold: bounded by what was read.
+    if index >= places.len() {
+        places.resize(index + 1, RecordAt::default());
+    }
+    if let Some(place) = places.get_mut(index) {
+        *place = at;
+    }
+}
