@@ -94,7 +94,7 @@ fn used(path: &Path, mails: &Mails) -> (Store, Mailbox) {
     let open = store(path, Options::new());
     if !support::smoke() {
         let mut ours = step(&open, mails, Durability::Written);
-        while open.0.stat().unwrap().segments < 2 {
+        while open.0.stat().segments < 2 {
             ours();
             // Time for the store's own thread to prepare the next.
             std::thread::sleep(Duration::from_micros(200));
@@ -192,9 +192,9 @@ fn shared(report: &mut Report, name: &str, mails: &Mails) {
         calls.set(calls.get() + 1);
     };
     // How many syncs a call needs, counted ahead: counting looks at each message and takes time.
-    let counted = store.stat().unwrap().batches;
+    let counted = store.stat().batches;
     (0..4).for_each(|_| ours());
-    let syncs = (store.stat().unwrap().batches - counted).div_ceil(4) as usize;
+    let syncs = (store.stat().batches - counted).div_ceil(4) as usize;
     let raw = |log: &mut RawLog| {
         for piece in work.chunks(work.len().div_ceil(syncs)) {
             let len = piece.iter().map(|(_, len)| len).sum();

@@ -33,9 +33,9 @@ fn switch<'a>(inbox: &'a Mailbox, uids: &'a UidSet) -> impl FnMut() + 'a {
 
 /// How many bytes the log grows by in one step.
 fn grows(store: &Store, mut step: impl FnMut()) -> usize {
-    let before = store.stat().unwrap().log_bytes;
+    let before = store.stat().log_bytes;
     step();
-    (store.stat().unwrap().log_bytes - before) as usize
+    (store.stat().log_bytes - before) as usize
 }
 
 fn write_and_sync(log: &mut RawLog, len: usize) {

@@ -53,7 +53,7 @@ fn on_or_off(report: &mut Report, name: &str, messages: &[Vec<u8>], steps: usize
     let [on, off] =
         [("on", true), ("off", false)].map(|(name, prepare)| open(&dir.path().join(name), prepare));
     for (store, inbox) in [&on, &off] {
-        while store.stat().unwrap().segments < 2 {
+        while store.stat().segments < 2 {
             for _ in 0..16 {
                 let message = &messages[inbox.view().unwrap().len() % messages.len()];
                 deliver_now(store, inbox, message, Durability::Written);

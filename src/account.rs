@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use crate::error::{Error, Result};
-use crate::index::{Cell, Counters, Draft, Fold};
-use crate::mail::{AccountId, AccountName, MailboxId, MailboxName, NameKey, SpecialUse};
+use crate::index::{Cell, Counters, Draft, Fold, INBOX_ID, Saved};
+use crate::mail::{AccountId, AccountName, MailboxId, MailboxName, SpecialUse};
 use crate::mailbox::{Mailbox, MailboxProperties};
 use crate::options::Durability;
 use crate::store::Store;
@@ -18,7 +18,7 @@ use crate::transaction::Transaction;
 /// # let store = Store::open(dir.path().join("mail"), Options::default())?;
 /// let anna = store.create_account("anna@example.it")?;
 /// anna.create_mailbox("Lists/linux-man")?;
-/// let names: Vec<String> = anna.mailboxes().into_iter().map(|mailbox| mailbox.name).collect();
+/// let names: Vec<String> = anna.mailboxes()?.into_iter().map(|mailbox| mailbox.name).collect();
 /// assert_eq!(names, ["INBOX", "Lists", "Lists/linux-man"]);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
@@ -51,8 +51,8 @@ impl Account {
         Self { store, cell }
     }
 
-    pub(crate) fn fold(&self) -> Fold {
-        self.cell.durable(&self.store.inner.log)
+    pub(crate) fn fold(&self) -> Result<Fold> {
+        self.store.inner.index.fold(&self.cell)
     }
 
     /// Its id: chosen at creation, never reused, kept by a rename.
@@ -64,14 +64,24 @@ impl Account {
     /// Its name now.
     #[must_use]
     pub fn name(&self) -> String {
-        self.fold().name.to_string()
+        let state = self.store.inner.index.lock(&self.cell);
+        let row = &state.durable().row;
+        // One whose creation is lost goes by its id.
+        row.name.as_ref().map_or_else(|| row.key.to_string(), ToString::to_string)
     }
 
     /// Its INBOX.
     ///
     /// # Errors
     /// [`Error::NoSuchMailbox`] once the account is deleted.
+    ///
+    /// # Cost
+    /// None: neither this nor a delivery there loads the account.
     pub fn inbox(&self) -> Result<Mailbox> {
+        let index = &self.store.inner.index;
+        if index.lock(&self.cell).serves_inbox() {
+            return Ok(Mailbox::new(self.clone(), INBOX_ID));
+        }
         self.find(&MailboxName::inbox())
     }
 
@@ -84,16 +94,18 @@ impl Account {
     }
 
     fn find(&self, name: &MailboxName) -> Result<Mailbox> {
-        let id = self.fold().find(name).ok_or_else(|| Error::NoSuchMailbox {
+        let id = self.fold()?.find(name).ok_or_else(|| Error::NoSuchMailbox {
             name: name.to_string(),
         })?;
         Ok(Mailbox::new(self.clone(), id))
     }
 
     /// All mailboxes, by name. One level after the other: a mailbox comes before those below it.
-    #[must_use]
-    pub fn mailboxes(&self) -> Vec<MailboxInfo> {
-        let fold = self.fold();
+    ///
+    /// # Errors
+    /// [`Error::Damaged`], [`Error::Io`] where the account cannot be loaded.
+    pub fn mailboxes(&self) -> Result<Vec<MailboxInfo>> {
+        let fold = self.fold()?;
         let mut all: Vec<_> = fold
             .mailboxes
             .iter()
@@ -110,7 +122,7 @@ impl Account {
             })
             .collect();
         all.sort_by(|a, b| a.name.split('/').cmp(b.name.split('/')));
-        all
+        Ok(all)
     }
 
     /// Creates a mailbox, and those above it that are missing (RFC 9051 6.3.4). The name becomes NFC; a first level of
@@ -200,14 +212,13 @@ impl Account {
     }
 
     /// The subscribed names, in order; also those of mailboxes that do not exist.
-    #[must_use]
-    pub fn subscriptions(&self) -> Vec<String> {
-        self.fold()
-            .subscriptions
-            .iter()
-            .filter(|(principal, _)| *principal == 0)
-            .map(|(_, name)| name.to_string())
-            .collect()
+    ///
+    /// # Errors
+    /// [`Error::Damaged`], [`Error::Io`] where the account cannot be loaded.
+    pub fn subscriptions(&self) -> Result<Vec<String>> {
+        let fold = self.fold()?;
+        let own = fold.subscriptions.iter().filter(|(who, _)| *who == 0);
+        Ok(own.map(|(_, name)| name.to_string()).collect())
     }
 
     /// Gives the account another name. Nothing else changes, except that after a name that an account had before
@@ -227,25 +238,15 @@ impl Account {
         if before == name {
             return Ok(());
         }
-        inner.log.admit(0)?;
-        let key = NameKey::new(&inner.log.store().0, name);
-        let commit = {
-            let mut names = inner.index.names();
-            let mark = inner.free_name(&names, name)?;
-            let commit = inner.change_now(&self.cell, Durability::Durable, |draft| {
-                draft.exists()?;
-                draft.rename_account(name, key, mark)
-            })?;
-            names.set(name, self.cell.id);
-            commit
-        };
-        let done = commit.wait();
-        let mark = self.fold().uid_validity_mark;
-        let mut names = inner.index.names();
-        match &done {
-            Ok(()) => names.free(&before, self.cell.id, mark),
-            Err(_) => names.free(name, self.cell.id, 0),
-        }
+        let key = inner.index.key_of(name);
+        let claim = inner.index.claim(name);
+        let mark = inner.index.free_name(name, &claim)?;
+        let rename = inner.change(&self.cell, Durability::Durable, |draft| {
+            draft.exists()?;
+            draft.rename_account(name, key, mark)
+        });
+        let done = rename?.wait();
+        inner.index.file(&self.cell);
         done
     }
 
@@ -258,14 +259,12 @@ impl Account {
     /// Durable when it returns.
     pub fn delete(self) -> Result<()> {
         let inner = &self.store.inner;
-        let before = self.name();
         let delete = inner.change(&self.cell, Durability::Durable, |draft| {
             draft.exists()?;
             draft.delete_account()
         });
         delete?.wait()?;
-        let mark = self.fold().uid_validity_mark;
-        inner.index.names().free(&before, self.cell.id, mark);
+        inner.index.file(&self.cell);
         Ok(())
     }
 
@@ -280,12 +279,13 @@ impl Account {
     /// Durable when it returns.
     ///
     /// # Cost
-    /// 72 bytes of log for each message, and as much memory twice over meanwhile. The account's other changes wait
-    /// until it is encoded.
+    /// 72 bytes of log for each message, and as much memory twice over meanwhile. Where the account
+    /// changes meanwhile, its other changes wait until it is encoded once more.
     pub fn write_base(&self) -> Result<()> {
         let inner = &self.store.inner;
-        let base = inner.change(&self.cell, Durability::Durable, Draft::write_base);
-        base?.wait()
+        let saved = Saved::of(&self.fold()?)?;
+        let write = |draft: &mut Draft| draft.write_base(&saved);
+        inner.change(&self.cell, Durability::Durable, write)?.wait()
     }
 
     /// Begins a transaction: several changes of this account that happen together or not at all.

@@ -38,14 +38,16 @@ pub struct Changes {
 }
 
 impl View {
-    /// What changed in the mailbox between `since` and this view. A `since` above HIGHESTMODSEQ is of another history
-    /// and counts as the beginning.
+    /// What changed in the mailbox between `since` and this view. `since` may be a MODSEQ of another mailbox of the
+    /// account (a JMAP state). One above all that the account gave is of another history and counts as the beginning.
     ///
     /// # Cost
     /// Looks at the MODSEQ of each entry, a column, and at up to 4,096 runs of expunged UIDs.
     #[must_use]
     pub fn changes_since(&self, since: ModSeq) -> Changes {
-        let (changed, vanished) = self.fold().changes_since(since.get());
+        let (changed, vanished) = self
+            .fold()
+            .changes_since(since.get(), self.account_modseq());
         let complete = vanished.is_some();
         Changes {
             changed,
@@ -71,13 +73,17 @@ impl Mailbox {
 
 impl Account {
     /// The mailboxes that were deleted since `since`, ascending; `None` where that is not known any more.
-    #[must_use]
-    pub fn mailboxes_destroyed_since(&self, since: ModSeq) -> Option<Vec<MailboxId>> {
-        let fold = self.fold();
-        let known = fold.destroyed.since(since.get())?;
+    ///
+    /// # Errors
+    /// [`Error::Damaged`](crate::Error::Damaged), [`Error::Io`](crate::Error::Io) where the account cannot be loaded.
+    pub fn mailboxes_destroyed_since(&self, since: ModSeq) -> Result<Option<Vec<MailboxId>>> {
+        let fold = self.fold()?;
+        let Some(known) = fold.destroyed.since(since.get()) else {
+            return Ok(None);
+        };
         let ids = known.flat_map(|(first, last)| first.get()..=last.get());
         let mut ids: Vec<MailboxId> = ids.filter_map(MailboxId::new).collect();
         ids.sort_unstable();
-        Some(ids)
+        Ok(Some(ids))
     }
 }

@@ -7,7 +7,9 @@ use std::sync::Arc;
 use crate::error::{Error, Result};
 use crate::format::body::{OWNERS_MAX, chunk_checksums};
 use crate::format::change::{BodyAt, Change};
-use crate::index::{Arrival, Cell, Delivered, Draft, Marks, batch_fits};
+use crate::index::{
+    Arrival, Cell, ColdDraft, Delivered, Draft, Drafts, Marks, Pin, State, batch_fits,
+};
 use crate::log::{Commit, GroupWriter, LARGE, NewBody};
 use crate::mail::{AccountId, Digest, Flags, InternalDate, Keyword, Shape, Summary};
 use crate::mailbox::Mailbox;
@@ -308,6 +310,42 @@ fn shares(
 /// A delivery that was handed to the log, and whether it made any entry.
 type Handed = (Commit<Vec<Result<Delivered>>>, bool);
 
+/// A plan for one account, on what is known of it in memory.
+enum Plan {
+    Cold(ColdDraft),
+    Loaded(Draft),
+}
+
+impl Plan {
+    fn new(state: &State, now_ms: i64) -> Self {
+        let head = state.head();
+        match &head.fold {
+            Some(fold) => Self::Loaded(Draft::new(fold.clone(), now_ms)),
+            None => Self::Cold(ColdDraft::new(head.row.clone(), now_ms)),
+        }
+    }
+
+    fn deliver(
+        &mut self,
+        mailbox: u32,
+        arrival: &Arrival,
+        marks: &Marks,
+        email: Option<u64>,
+    ) -> Result<Delivered> {
+        match self {
+            Self::Cold(draft) => draft.deliver(arrival, marks, Some(0)),
+            Self::Loaded(draft) => draft.deliver(mailbox, arrival, marks, email, Some(0)),
+        }
+    }
+
+    fn into_records(self) -> Drafts {
+        match self {
+            Self::Cold(draft) => draft.records,
+            Self::Loaded(draft) => draft.records,
+        }
+    }
+}
+
 impl Inner {
     /// Plans for all accounts under their locks (taken in the order of their ids), then hands all to one batch. Returns
     /// the commit with whether any entry was made; `None` where the plans have to be made again.
@@ -324,37 +362,40 @@ impl Inner {
             })
         };
         let mut results: Vec<Result<Delivered>> = (0..count).map(missing).collect();
+        // Before any lock is held, as it may have to read.
+        let (warm, _pins) = self.warm(shares, &mut results);
         let mut planned = Vec::new();
-        let mut rests_on = Vec::with_capacity(shares.len());
-        for (id, share) in shares {
-            let state = share.cell.lock(&self.log);
+        let mut rests_on = Vec::with_capacity(warm.len());
+        for (id, share) in warm {
+            let state = self.index.lock(&share.cell);
             rests_on.push(state.last_batch());
-            let mut draft = Draft::new(state.head().clone(), self.now_ms());
+            let mut draft = Plan::new(&state, self.now_ms());
             plan(&mut draft, share, prepared, &mut results);
-            if !draft.drafts.is_empty() {
-                planned.push((*id, state, draft));
+            let records = draft.into_records();
+            if !records.list.is_empty() {
+                planned.push((id, share, state, records));
             }
         }
         if planned.is_empty() {
             let last = rests_on.into_iter().max().unwrap_or(0);
             return Ok(Some((self.log.commit(last, results), false)));
         }
-        let drafts = planned.iter().map(|(_, _, draft)| draft);
+        let drafts = planned.iter().map(|(.., records)| records);
         batch_fits(drafts, prepared.len_in_batch())?;
         let joined = self.log.join(durability, &rests_on, |group| {
             let mut numbers = Vec::with_capacity(planned.len());
             for accounts in planned.chunks_mut(OWNERS_MAX) {
                 let owners: Vec<AccountId> = accounts.iter().map(|(id, ..)| *id).collect();
                 let mut written = None;
-                for (id, state, draft) in accounts {
-                    let previous = state.head().last_record;
+                for (id, _, state, records) in accounts {
+                    let previous = state.head().row.last_record;
                     numbers.push(write(
                         prepared,
                         &owners,
                         &mut written,
                         *id,
                         previous,
-                        draft,
+                        records,
                         group,
                     ));
                 }
@@ -364,24 +405,54 @@ impl Inner {
         let Some((batch, numbers)) = joined else {
             return Ok(None);
         };
-        for ((_, state, draft), numbers) in planned.iter_mut().zip(&numbers) {
-            let fold = draft.finish(state.head().clone(), numbers);
-            state.push(batch, fold);
+        for ((_, share, state, records), numbers) in planned.iter_mut().zip(&numbers) {
+            let head = records.finish(state.head().clone(), numbers);
+            self.index.push(&share.cell, state, batch, head);
         }
+        drop(planned);
+        self.index.after_change();
         Ok(Some((self.log.commit(batch, results), true)))
+    }
+
+    /// Sees to it that each account can be planned for from memory. One that cannot be loaded has its error as the
+    /// result, and is none of the others' business.
+    fn warm<'a>(
+        &self,
+        shares: &'a BTreeMap<AccountId, Share>,
+        results: &mut [Result<Delivered>],
+    ) -> (Vec<(AccountId, &'a Share)>, Vec<Pin<'a>>) {
+        let mut warm = Vec::with_capacity(shares.len());
+        let mut pins = Vec::with_capacity(shares.len());
+        for (id, share) in shares {
+            let mailboxes: Vec<u32> = share.targets.iter().map(|(_, id, _)| *id).collect();
+            match self.index.warm(&share.cell, &mailboxes) {
+                Ok(pin) => {
+                    warm.push((*id, share));
+                    pins.push(pin);
+                }
+                Err(error) => {
+                    for (at, ..) in &share.targets {
+                        if let Some(place) = results.get_mut(*at) {
+                            *place = Err(error.clone());
+                        }
+                    }
+                }
+            }
+        }
+        (warm, pins)
     }
 }
 
 /// Plans the entries of one account. The first makes the Email, the others share it where they can.
 fn plan(
-    draft: &mut Draft,
+    draft: &mut Plan,
     share: &Share,
     prepared: &Prepared<'_>,
     results: &mut [Result<Delivered>],
 ) {
     let mut email = None;
     for (at, mailbox, marks) in &share.targets {
-        let result = draft.deliver(*mailbox, &prepared.arrival, marks, email, Some(0));
+        let result = draft.deliver(*mailbox, &prepared.arrival, marks, email);
         if let Ok(delivered) = &result {
             email.get_or_insert(delivered.email.get());
         }
@@ -398,12 +469,12 @@ fn write(
     written: &mut Option<u64>,
     account: AccountId,
     previous: u64,
-    draft: &mut Draft,
+    records: &mut Drafts,
     group: &mut GroupWriter<'_>,
 ) -> Vec<u64> {
     let large = matches!(prepared.arrival.body, BodyAt::Segment(_));
     let mut first = None;
-    for drafted in &mut draft.drafts {
+    for drafted in &mut records.list {
         let Change::Deliver(deliver) = &mut drafted.change else {
             continue;
         };
@@ -424,13 +495,16 @@ fn write(
             if let Some(at) = owners.iter().position(|owner| *owner == account) {
                 owners.swap(0, at);
             }
-            draft.write(
+            records.write(
                 account,
                 previous,
                 group,
                 &[prepared.body(&owners, mailbox, uid)],
             )
         }
-        None => draft.write(account, previous, group, &[]),
+        None => records.write(account, previous, group, &[]),
     }
 }
+
+#[cfg(test)]
+mod tests;

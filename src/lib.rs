@@ -50,8 +50,6 @@ extern crate self as mailkeep;
 mod account;
 mod changes;
 mod deliver;
-// Nothing above it uses it yet.
-#[allow(dead_code, unused_imports)]
 mod directory;
 mod error;
 pub mod format;
@@ -64,6 +62,7 @@ mod mailbox;
 mod message;
 mod options;
 mod receipt;
+mod stat;
 mod store;
 mod transaction;
 mod verify;
@@ -83,7 +82,8 @@ pub use mailbox::{Mailbox, MailboxProperties, MailboxStatus};
 pub use message::Message;
 pub use options::{Durability, Options, SEGMENT_LEN_MAX, SEGMENT_LEN_MIN};
 pub use receipt::{Receipt, ReceiptError};
-pub use store::{Health, Stat, Store};
+pub use stat::{Counts, Health, Rebuild, Stat};
+pub use store::Store;
 pub use transaction::{Outcome, Transaction};
 pub use verify::{BadMessage, BadReceipt, Progress, VerifyReport};
 pub use view::{Columns, Row, View};

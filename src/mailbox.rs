@@ -79,7 +79,7 @@ impl Mailbox {
     /// # Errors
     /// [`Error::NoSuchMailbox`] when it was deleted.
     pub fn name(&self) -> Result<String> {
-        let fold = self.account.cell.durable(&self.account.store.inner.log);
+        let fold = self.account.fold()?;
         if fold.mailbox(self.id).is_some() {
             Ok(fold.path(self.id))
         } else {
@@ -95,7 +95,7 @@ impl Mailbox {
     /// # Cost
     /// The same whatever the mailbox holds.
     pub fn status(&self) -> Result<MailboxStatus> {
-        let fold = self.account.cell.durable(&self.account.store.inner.log);
+        let fold = self.account.fold()?;
         let mailbox = fold.mailbox(self.id).ok_or_else(|| self.gone())?;
         Ok(MailboxStatus {
             uid_validity: mailbox.uid_validity,
@@ -115,7 +115,7 @@ impl Mailbox {
     /// A few reference counts, whatever the mailbox holds. Holding it for hours pins the memory of what changed since,
     /// and blocks nobody.
     pub fn view(&self) -> Result<View> {
-        let fold = self.account.cell.durable(&self.account.store.inner.log);
+        let fold = self.account.fold()?;
         let mailbox = fold
             .mailboxes
             .get(&self.id)
@@ -126,6 +126,7 @@ impl Mailbox {
             fold.path(self.id),
             mailbox,
             fold.keywords,
+            fold.modseq,
         ))
     }
 

@@ -29,6 +29,9 @@ pub const SEGMENT_LEN_MIN: u64 = 64 << 10;
 /// See [`SEGMENT_LEN_MIN`].
 pub const SEGMENT_LEN_MAX: u64 = 2 << 30;
 
+/// Smallest bound of the tail, in bytes.
+const TAIL_MIN: u64 = 64 << 10;
+
 /// How a [`Store`](crate::Store) is opened.
 ///
 /// ```
@@ -47,6 +50,9 @@ pub struct Options {
     pub(crate) durability: Durability,
     pub(crate) message_max: u64,
     pub(crate) segment_len: u64,
+    pub(crate) tail_max: u64,
+    pub(crate) cache_bytes: usize,
+    pub(crate) chain_max: u32,
     pub(crate) host: Arc<dyn Host>,
 }
 
@@ -62,6 +68,9 @@ impl Default for Options {
             durability: Durability::Durable,
             message_max: 256 << 20,
             segment_len: 256 << 20,
+            tail_max: 64 << 20,
+            cache_bytes: 256 << 20,
+            chain_max: 8,
             host: Arc::new(System),
         }
     }
@@ -147,6 +156,31 @@ impl Options {
         self
     }
 
+    /// How much of the log an opening may have to read, in bytes: when so much was written since the last checkpoint,
+    /// the index is saved again. 64 KiB or more. Default: 64 MiB. A larger tail makes for fewer and larger files of
+    /// the index and a longer opening after a crash.
+    #[must_use]
+    pub fn tail_max(mut self, bytes: u64) -> Self {
+        self.tail_max = bytes;
+        self
+    }
+
+    /// Memory for accounts that are in use, in bytes, about. Default: 256 MiB. Accounts that were not used lately are
+    /// dropped, which writes nothing; what is mapped from files does not count.
+    #[must_use]
+    pub fn cache_bytes(mut self, bytes: usize) -> Self {
+        self.cache_bytes = bytes;
+        self
+    }
+
+    /// How many records an account may have behind its image before a new one is written: what loading a cold account
+    /// reads, about. 1 or more. Default: 8.
+    #[must_use]
+    pub fn chain_max(mut self, records: u32) -> Self {
+        self.chain_max = records;
+        self
+    }
+
     /// Where time and unique numbers come from. Default: the system. For tests that replay a run exactly.
     #[must_use]
     pub fn host(mut self, host: Arc<dyn Host>) -> Self {
@@ -161,6 +195,8 @@ impl Options {
             SEGMENT_LEN_MIN,
             SEGMENT_LEN_MAX,
         )?;
+        within("tail_max", self.tail_max, TAIL_MIN, u64::MAX)?;
+        within("chain_max", self.chain_max.into(), 1, u32::MAX.into())?;
         within("message_max", self.message_max, 1, body::LEN_MAX)
     }
 }

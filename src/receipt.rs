@@ -169,7 +169,7 @@ impl Account {
         &self,
         roots: impl FnOnce(&Fold, &mut Hashing<'_>) -> Result<Roots>,
     ) -> Result<Receipt> {
-        self.hashed_of(&self.fold(), roots)
+        self.hashed_of(&self.fold()?, roots)
     }
 
     /// Hashes a state that was durable, by what the records say, and keeps what was hashed.
@@ -183,7 +183,7 @@ impl Account {
         let mut hashing = Hashing::new(&mut content_of);
         let roots = roots(fold, &mut hashing);
         // Also what was hashed before an error: the next try begins there.
-        self.cell.keep_buckets(&inner.log, fold, &hashing.fresh);
+        inner.index.keep_buckets(&self.cell, fold, &hashing.fresh);
         roots.map(Receipt::from)
     }
 }

@@ -1,16 +1,17 @@
 //! The store: opening it, its accounts, its state.
 
-use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
+
+use parking_lot::Mutex;
 
 use crate::account::Account;
 use crate::error::{Error, Result};
 use crate::format::StoreId;
-use crate::index::{Cell, Draft, Index, Loader, Names, batch_fits};
+use crate::index::{Cell, Draft, Drafts, Index, Tender, batch_fits};
 use crate::io::{Directory, Storage};
 use crate::log::{Commit, Log, NewBody, RecoveryReport};
-use crate::mail::{AccountId, AccountName, NameKey};
+use crate::mail::{AccountId, AccountName};
 use crate::options::{Durability, Options};
 
 /// A store of mail: one directory, one writer process.
@@ -26,7 +27,7 @@ use crate::options::{Durability, Options};
 /// store.close()?;
 ///
 /// let store = Store::open(&path, Options::new().read_only(true))?;
-/// assert_eq!(store.accounts(None, 100), ["anna@example.it"]);
+/// assert_eq!(store.accounts(None, 100)?, ["anna@example.it"]);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone, Debug)]
@@ -37,11 +38,18 @@ pub struct Store {
 /// What all handles of a store share.
 #[derive(Debug)]
 pub(crate) struct Inner {
-    // First, so that it is closed before anything else goes.
-    pub(crate) log: Log,
-    pub(crate) index: Index,
-    recovery: RecoveryReport,
-    path: String,
+    tender: Mutex<Tender>,
+    pub(crate) log: Arc<Log>,
+    pub(crate) index: Arc<Index>,
+    pub(crate) recovery: RecoveryReport,
+    pub(crate) path: String,
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        // An error here leaves a store that was not closed cleanly: the next opening recovers it.
+        let _ = self.close();
+    }
 }
 
 impl Store {
@@ -95,14 +103,10 @@ impl Store {
         } else {
             Some(crate::log::lock(&*storage, &options)?)
         };
-        let mut loader = Loader::default();
-        // Accounts are built from all records.
-        let options = options.replay_all(true);
-        let (log, mut recovery) = Log::open(storage, options, lock, &mut loader, None)?;
-        let (index, hit) = loader.finish();
-        recovery.accounts_hit = hit;
+        let (log, index, recovery) = Index::open(storage, options, lock)?;
         Ok(Self {
             inner: Arc::new(Inner {
+                tender: Mutex::new(Tender::start(&index)?),
                 log,
                 index,
                 recovery,
@@ -131,27 +135,32 @@ impl Store {
     /// # Durability
     /// Durable when it returns.
     pub fn create_account(&self, name: &str) -> Result<Account> {
+        self.create_account_with(name, Durability::Durable)?.wait()
+    }
+
+    /// As [`create_account`](Store::create_account), with a durability of its own and without waiting: for creating many
+    /// at once. Until the commit was waited for the account may yet not come to be.
+    ///
+    /// # Errors
+    /// As [`create_account`](Store::create_account).
+    pub fn create_account_with(
+        &self,
+        name: &str,
+        durability: Durability,
+    ) -> Result<Commit<Account>> {
         let name = AccountName::new(name)?;
         let name = name.as_str();
         let inner = &self.inner;
-        let key = NameKey::new(&inner.log.store().0, name);
-        let id = AccountId::named(key, inner.log.options().host.unique());
         inner.log.admit(0)?;
-        let (cell, commit) = {
-            let mut names = inner.index.names();
-            let mark = inner.free_name(&names, name)?;
-            let cell = inner.index.add(id);
-            let commit = inner.change_now(&cell, Durability::Durable, |draft| {
-                draft.create_account(name, mark)
-            })?;
-            names.set(name, id);
-            (cell, commit)
-        };
-        let created = commit.wait();
-        if created.is_err() {
-            inner.index.names().free(name, id, 0);
-        }
-        created.map(|()| Account::new(self.clone(), cell))
+        let claim = inner.index.claim(name);
+        let mark = inner.index.free_name(name, &claim)?;
+        let id = AccountId::named(inner.index.key_of(name), inner.log.options().host.unique());
+        let cell = inner.index.add(id);
+        let commit = inner.change(&cell, durability, |draft| draft.create_account(name, mark))?;
+        inner.index.file(&cell);
+        drop(claim);
+        let account = Account::new(self.clone(), cell);
+        commit.try_map(|()| Ok(account))
     }
 
     /// The account of that name.
@@ -159,7 +168,7 @@ impl Store {
     /// # Errors
     /// [`Error::NoSuchAccount`].
     pub fn account(&self, name: &str) -> Result<Account> {
-        let cell = self.inner.index.find(name, &self.inner.log)?;
+        let cell = self.inner.index.find(name)?;
         Ok(Account::new(self.clone(), cell))
     }
 
@@ -171,31 +180,25 @@ impl Store {
         let missing = || Error::NoSuchAccount {
             name: id.to_string(),
         };
-        let cell = self.inner.index.load(id).ok_or_else(missing)?;
-        if cell.durable(&self.inner.log).exists {
+        let index = &self.inner.index;
+        let cell = index.by_id(id)?.ok_or_else(missing)?;
+        if index.lock(&cell).durable().row.exists == Some(true) {
             Ok(Account::new(self.clone(), cell))
         } else {
             Err(missing())
         }
     }
 
-    /// Up to `limit` account names in order of their bytes, after `after`: a page of the list.
-    #[must_use]
-    pub fn accounts(&self, after: Option<&str>, limit: usize) -> Vec<String> {
-        let mut found = Vec::new();
-        let mut after = after.map(str::to_owned);
-        while found.len() < limit {
-            let page = self.inner.index.page(after.as_deref(), limit - found.len());
-            let Some(last) = page.last() else { break };
-            after = Some(last.to_string());
-            // A name that is being created is not there yet.
-            found.extend(
-                page.iter()
-                    .filter(|name| self.account(name).is_ok())
-                    .map(ToString::to_string),
-            );
-        }
-        found
+    /// Up to `limit` account names after `after`: a page of the list. The order is the directory's own (by a hash of the
+    /// name), the same at each call; an account that is created or deleted meanwhile may or may not be listed.
+    ///
+    /// # Errors
+    /// [`Error::Damaged`], [`Error::Io`].
+    ///
+    /// # Cost
+    /// Reads the page's rows in sequence, whatever the store holds.
+    pub fn accounts(&self, after: Option<&str>, limit: usize) -> Result<Vec<String>> {
+        self.inner.index.page(after, limit)
     }
 
     /// Makes everything that was committed as `Written` durable.
@@ -212,80 +215,17 @@ impl Store {
     /// # Errors
     /// [`Error::Io`], [`Error::NoSpace`], [`Error::Stopped`]: the next opening will recover.
     pub fn close(self) -> Result<()> {
-        self.inner.log.close()
-    }
-
-    /// How the store is doing.
-    #[must_use]
-    pub fn health(&self) -> Health {
-        let log = &self.inner.log;
-        Health {
-            path: self.inner.path.clone(),
-            read_only: log.options().read_only,
-            stopped: log.stopped(),
-            whole: self.inner.recovery.is_whole(),
-            next_record: log.stat().next_record,
-        }
-    }
-
-    /// Sizes and counts.
-    ///
-    /// # Errors
-    /// [`Error::Damaged`] or [`Error::Io`] where the place of a body cannot be read.
-    ///
-    /// # Cost
-    /// Looks at each entry: grows with the store. For people and scripts, not for each request.
-    pub fn stat(&self) -> Result<Stat> {
-        let inner = &self.inner;
-        let log = inner.log.stat();
-        let mut stat = Stat {
-            segments: log.segments,
-            sealed: log.sealed,
-            log_bytes: log.bytes,
-            records: log.next_record - 1,
-            batches: log.batches,
-            ..Stat::default()
-        };
-        let mut bodies = std::collections::HashSet::new();
-        for name in self.accounts(None, usize::MAX) {
-            // It may have been deleted since it was listed.
-            let Ok(account) = self.account(&name) else {
-                continue;
-            };
-            stat.accounts += 1;
-            let fold = account.cell.durable(&inner.log);
-            for mailbox in fold.mailboxes.values() {
-                stat.mailboxes += 1;
-                stat.messages += mailbox.counters.messages;
-                stat.message_bytes += mailbox.counters.bytes;
-                for leaf in mailbox.entries.leaves() {
-                    for (record, len) in leaf.record().iter().zip(leaf.raw_len()) {
-                        if bodies.insert(inner.log.body_owner(*record)?) {
-                            stat.live_bytes += u64::from(*len);
-                        }
-                    }
-                }
-            }
-        }
-        stat.dead_bytes = stat.log_bytes.saturating_sub(stat.live_bytes);
-        Ok(stat)
+        self.inner.close()
     }
 }
 
 impl Inner {
-    /// Whether a name can be given to an account; if so, the highest UIDVALIDITY that earlier ones of the name gave.
-    pub(crate) fn free_name(&self, names: &Names, name: &str) -> Result<u32> {
-        let mut mark = names.mark(name);
-        if let Some(cell) = names.get(name).and_then(|id| self.index.load(id)) {
-            let state = cell.lock(&self.log);
-            let fold = state.head();
-            if fold.exists && &*fold.name == name {
-                return Err(Error::AccountExists { name: name.into() });
-            }
-            // Its deletion may be on its way to the disk.
-            mark = mark.max(fold.uid_validity_mark);
-        }
-        Ok(mark)
+    /// Saves the index, then closes the log. What is committed in between lies in the tail that an opening reads.
+    fn close(&self) -> Result<()> {
+        self.tender.lock().stop();
+        // Derived: a failure here costs the next opening time, and nothing else.
+        let _ = self.index.save_at_close();
+        self.log.close()
     }
 
     pub(crate) fn now_ms(&self) -> i64 {
@@ -296,21 +236,11 @@ impl Inner {
     /// keeps the account as it will be until they are durable. A change of nothing writes nothing.
     pub(crate) fn change<T>(
         &self,
-        cell: &Cell,
+        cell: &Arc<Cell>,
         durability: Durability,
         plan: impl Fn(&mut Draft) -> Result<T>,
     ) -> Result<Commit<T>> {
         self.log.admit(0)?;
-        self.change_now(cell, durability, plan)
-    }
-
-    /// As [`change`](Inner::change), for callers that hold the names: never waits for the disk.
-    pub(crate) fn change_now<T>(
-        &self,
-        cell: &Cell,
-        durability: Durability,
-        plan: impl Fn(&mut Draft) -> Result<T>,
-    ) -> Result<Commit<T>> {
         loop {
             let tried = self.try_change(cell, durability, &plan, |_| Vec::new());
             if let Some(commit) = tried? {
@@ -323,95 +253,36 @@ impl Inner {
     /// meanwhile, and it has to be made again.
     pub(crate) fn try_change<'a, T>(
         &self,
-        cell: &Cell,
+        cell: &Arc<Cell>,
         durability: Durability,
         plan: impl Fn(&mut Draft) -> Result<T>,
-        bodies: impl FnOnce(&Draft) -> Vec<NewBody<'a>>,
+        bodies: impl FnOnce(&Drafts) -> Vec<NewBody<'a>>,
     ) -> Result<Option<Commit<T>>> {
-        let mut state = cell.lock(&self.log);
-        let mut draft = Draft::new(state.head().clone(), self.now_ms());
+        let mut state = self.index.lock_loaded(cell)?;
+        let Some(fold) = state.head().fold.clone() else {
+            return Ok(None);
+        };
+        let mut draft = Draft::new(fold, self.now_ms());
         let value = plan(&mut draft)?;
+        let mut records = draft.records;
         let rests_on = state.last_batch();
-        if draft.drafts.is_empty() {
+        if records.list.is_empty() {
             // Nothing to do, because of what is pending perhaps: then that is waited for.
             return Ok(Some(self.log.commit(rests_on, value)));
         }
-        let bodies = bodies(&draft);
-        batch_fits([&draft], bodies.iter().map(|body| body.bytes.len()).sum())?;
+        let bodies = bodies(&records);
+        batch_fits([&records], bodies.iter().map(|body| body.bytes.len()).sum())?;
         let joined = self.log.join(durability, &[rests_on], |group| {
-            draft.write(cell.id, state.head().last_record, group, &bodies)
+            let previous = state.head().row.last_record;
+            records.write(cell.id, previous, group, &bodies)
         })?;
-        Ok(joined.map(|(batch, numbers)| {
-            let fold = draft.finish(state.head().clone(), &numbers);
-            state.push(batch, fold);
-            self.log.commit(batch, value)
-        }))
+        let Some((batch, numbers)) = joined else {
+            return Ok(None);
+        };
+        let head = records.finish(state.head().clone(), &numbers);
+        self.index.push(cell, &mut state, batch, head);
+        drop(state);
+        self.index.after_change();
+        Ok(Some(self.log.commit(batch, value)))
     }
-}
-
-/// How a store is doing. `Display` says it in a few words.
-#[derive(Clone, Debug)]
-#[non_exhaustive]
-pub struct Health {
-    /// Where it is.
-    pub path: String,
-    /// Whether it was opened read-only.
-    pub read_only: bool,
-    /// Why writing has stopped, if it has.
-    pub stopped: Option<Error>,
-    /// Whether the opening found everything that was acknowledged.
-    pub whole: bool,
-    /// Number of the next record.
-    pub next_record: u64,
-}
-
-impl fmt::Display for Health {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: ", self.path)?;
-        match (&self.stopped, self.read_only) {
-            (Some(error), _) => {
-                let cause = std::error::Error::source(error).map(ToString::to_string);
-                write!(f, "reading only, {error}: {}", cause.unwrap_or_default())?;
-            }
-            (None, true) => write!(f, "opened read-only")?,
-            (None, false) => write!(f, "reading and writing")?,
-        }
-        write!(
-            f,
-            ", {}",
-            if self.whole {
-                "whole"
-            } else {
-                "damaged: see the recovery report"
-            }
-        )
-    }
-}
-
-/// Sizes and counts of a store.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Stat {
-    /// Accounts.
-    pub accounts: u64,
-    /// Mailboxes of all accounts.
-    pub mailboxes: u64,
-    /// Entries of all mailboxes.
-    pub messages: u64,
-    /// Their wire size, in bytes.
-    pub message_bytes: u64,
-    /// Segments, those of large bodies not counted.
-    pub segments: u64,
-    /// Those with a footer.
-    pub sealed: u64,
-    /// Bytes of all segments.
-    pub log_bytes: u64,
-    /// Bytes of bodies that an entry points to, each once.
-    pub live_bytes: u64,
-    /// The rest of the log: expunged bodies, records, checksums, padding, prepared space.
-    pub dead_bytes: u64,
-    /// Record numbers given.
-    pub records: u64,
-    /// Batches written.
-    pub batches: u64,
 }

@@ -4,7 +4,7 @@ use crate::account::Account;
 use crate::deliver::{Delivery, Prepared, Raw};
 use crate::error::{Error, Result};
 use crate::format::change::BodyAt;
-use crate::index::{Arrival, Delivered, Draft, Flagged, Marks, Transferring};
+use crate::index::{Arrival, Delivered, Draft, Drafts, Flagged, Marks, Transferring};
 use crate::log::{Commit, NewBody};
 use crate::mail::{FlagChange, MailboxName, ModSeq, UidSet};
 use crate::mailbox::{Mailbox, MailboxProperties};
@@ -269,8 +269,8 @@ impl Transaction {
             let steps = self.steps.iter();
             steps.map(|step| step.plan(draft, &self.messages)).collect()
         };
-        let bodies = |draft: &Draft| -> Vec<NewBody<'_>> {
-            let places = body_places(draft, self.messages.len());
+        let bodies = |records: &Drafts| -> Vec<NewBody<'_>> {
+            let places = body_places(records, self.messages.len());
             let placed = self.messages.iter().zip(places);
             placed
                 .map(|(message, (mailbox, uid))| message.body(&[cell.id], mailbox, uid))
@@ -332,9 +332,9 @@ impl Step {
 }
 
 /// Mailbox and UID of each message's entry, for its body's header.
-fn body_places(draft: &Draft, count: usize) -> Vec<(u32, u32)> {
+fn body_places(records: &Drafts, count: usize) -> Vec<(u32, u32)> {
     let mut places = vec![(0, 0); count];
-    for drafted in &draft.drafts {
+    for drafted in &records.list {
         if let (Some(place), crate::format::change::Change::Deliver(deliver)) = (
             drafted.body.and_then(|at| places.get_mut(at)),
             &drafted.change,

@@ -33,6 +33,8 @@ pub struct View {
     name: String,
     mailbox: Arc<MailboxFold>,
     keywords: Keywords,
+    /// Highest MODSEQ of the account.
+    account_modseq: u64,
 }
 
 /// One entry of a [`View`].
@@ -113,17 +115,23 @@ impl View {
         name: String,
         mailbox: Arc<MailboxFold>,
         keywords: Keywords,
+        account_modseq: u64,
     ) -> Self {
         Self {
             store,
             name,
             mailbox,
             keywords,
+            account_modseq,
         }
     }
 
     pub(crate) fn fold(&self) -> &MailboxFold {
         &self.mailbox
+    }
+
+    pub(crate) fn account_modseq(&self) -> u64 {
+        self.account_modseq
     }
 
     /// The mailbox's name at that moment.

@@ -127,9 +127,9 @@ pub(crate) fn batch_lens(messages: &[Vec<u8>]) -> Vec<usize> {
     let (store, inbox) = store(&dir.path().join("store"), options);
     let mut len_of = |message: &Vec<u8>| {
         loop {
-            let before = store.stat().unwrap();
+            let before = store.stat();
             deliver_now(&store, &inbox, message, Durability::Written);
-            let after = store.stat().unwrap();
+            let after = store.stat();
             // Where a segment began or ended, its header or footer is in the difference: once more.
             if (before.segments, before.sealed) == (after.segments, after.sealed) {
                 return (after.log_bytes - before.log_bytes) as usize;

@@ -151,6 +151,9 @@ pub(crate) struct Verify {
 pub(crate) struct Stat {
     /// The store's directory
     pub(crate) store: PathBuf,
+    /// Also count accounts, mailboxes and messages: looks at every account
+    #[arg(long)]
+    pub(crate) count: bool,
 }
 
 /// What files are taken for.

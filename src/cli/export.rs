@@ -51,7 +51,7 @@ fn chosen(account: &Account, args: &Export) -> Result<Vec<(MailboxInfo, Mailbox)
         Some(name) => info.name == name.as_str(),
         None => !info.noselect,
     };
-    let found = account.mailboxes().into_iter().filter(wanted);
+    let found = account.mailboxes()?.into_iter().filter(wanted);
     found
         .map(|info| {
             let mailbox = account.mailbox(&info.name)?;
@@ -162,7 +162,7 @@ impl Run<'_> {
         let ours = |lost: &&mailkeep::LostMessage| {
             lost.account == account.id() && lost.mailbox == info.id.get()
         };
-        for lost in store.recovery().lost.iter().filter(ours) {
+        for lost in store.lost().iter().filter(ours) {
             self.miss(&info.name, lost.uid, "its record is lost".to_owned())?;
         }
         Ok(())
@@ -276,12 +276,9 @@ impl Counts {
             self.bytes,
             missing.len()
         ))?;
-        let lost = &store.recovery().holes;
         for (count, note) in [
             (
-                lost.iter()
-                    .map(|hole| hole.last_lost.saturating_sub(hole.first_lost) + 1)
-                    .sum(),
+                store::lost_records(store),
                 "records of the store are lost; what they said may be missing and is not always known",
             ),
             (

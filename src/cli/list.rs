@@ -18,7 +18,6 @@ const PAGE: usize = 1000;
 /// Lists what the arguments ask for.
 pub(crate) fn run(args: &List, out: &mut Output) -> Result<Verdict, CliError> {
     let store = store::open_to_read(&args.store)?;
-    let found = store::verdict(&store);
     let all_read = match (&args.account, &args.mailbox) {
         (None, _) => accounts(&store, out)?,
         (Some(account), None) => mailboxes(&store.account(account.as_str())?, out)?,
@@ -28,7 +27,7 @@ pub(crate) fn run(args: &List, out: &mut Output) -> Result<Verdict, CliError> {
         }
     };
     Ok(if all_read {
-        found
+        store::verdict(&store)
     } else {
         Verdict::Differences
     })
@@ -40,7 +39,7 @@ fn accounts(store: &Store, out: &mut Output) -> Result<bool, CliError> {
     }
     let mut after: Option<String> = None;
     loop {
-        let page = store.accounts(after.as_deref(), PAGE);
+        let page = store.accounts(after.as_deref(), PAGE)?;
         for name in &page {
             account(name, &store.account(name)?, out)?;
         }
@@ -52,7 +51,7 @@ fn accounts(store: &Store, out: &mut Output) -> Result<bool, CliError> {
 }
 
 fn account(name: &str, account: &Account, out: &mut Output) -> Result<(), CliError> {
-    let mailboxes = account.mailboxes();
+    let mailboxes = account.mailboxes()?;
     let sum = |count: fn(&MailboxInfo) -> u64| mailboxes.iter().map(count).sum::<u64>();
     let messages = sum(|mailbox| mailbox.counters.messages);
     let bytes = sum(|mailbox| mailbox.counters.bytes);
@@ -76,7 +75,7 @@ fn mailboxes(account: &Account, out: &mut Output) -> Result<bool, CliError> {
             "UIDVALIDITY     UIDNEXT    MODSEQ   MESSAGES     UNSEEN           BYTES  MAILBOX",
         )?;
     }
-    for info in account.mailboxes() {
+    for info in account.mailboxes()? {
         let status = account.mailbox(&info.name)?.status()?;
         let counters = status.counters;
         if out.is_json() {

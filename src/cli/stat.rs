@@ -10,7 +10,7 @@ use crate::store;
 /// Says how large the store is and how it is doing.
 pub(crate) fn run(args: &Stat, out: &mut Output) -> Result<Verdict, CliError> {
     let store = store::open_to_read(&args.store)?;
-    let stat = store.stat()?;
+    let stat = store.stat();
     let recovery = store.recovery();
     let id: String = store
         .id()
@@ -18,26 +18,19 @@ pub(crate) fn run(args: &Stat, out: &mut Output) -> Result<Verdict, CliError> {
         .iter()
         .map(|byte| format!("{byte:02x}"))
         .collect();
-    let rows = [
-        ("accounts", stat.accounts),
-        ("mailboxes", stat.mailboxes),
-        ("messages", stat.messages),
-        ("message_bytes", stat.message_bytes),
-        ("segments", stat.segments),
-        ("sealed", stat.sealed),
-        ("log_bytes", stat.log_bytes),
-        ("live_bytes", stat.live_bytes),
-        ("dead_bytes", stat.dead_bytes),
-        ("records", stat.records),
-        ("batches", stat.batches),
-    ];
+    let counts = if args.count {
+        Some(store.count(&mut |_| std::ops::ControlFlow::Continue(()))?)
+    } else {
+        None
+    };
+    let rows = rows(&stat, counts.as_ref());
     if out.is_json() {
         let mut object = json!({
             "path": args.store.display().to_string(),
             "store_id": id,
         });
         if let Some(fields) = object.as_object_mut() {
-            fields.extend(rows.map(|(name, value)| (name.to_owned(), value.into())));
+            fields.extend(rows.iter().map(|(name, value)| ((*name).to_owned(), (*value).into())));
             fields.insert("recovery".to_owned(), store::recovery(recovery));
         }
         out.value(&object)?;
@@ -54,4 +47,38 @@ pub(crate) fn run(args: &Stat, out: &mut Output) -> Result<Verdict, CliError> {
         out.line(format_args!("{:16}{clean}", "closed cleanly"))?;
     }
     Ok(store::verdict(&store))
+}
+
+/// What is said, in order: sizes from memory, and what was counted where that was asked for.
+fn rows(stat: &mailkeep::Stat, counts: Option<&mailkeep::Counts>) -> Vec<(&'static str, u64)> {
+    let mut rows = vec![
+        ("segments", stat.segments),
+        ("sealed", stat.sealed),
+        ("log_bytes", stat.log_bytes),
+        ("records", stat.records),
+        ("batches", stat.batches),
+        ("tail_bytes", stat.tail_bytes),
+        ("runs", stat.runs),
+        ("rows", stat.rows),
+        ("run_bytes", stat.run_bytes),
+        ("image_bytes", stat.image_bytes),
+        ("image_dead_bytes", stat.image_dead_bytes),
+        ("cached_accounts", stat.cached_accounts),
+        ("cache_bytes", stat.cache_bytes),
+        ("unsaved_bytes", stat.unsaved_bytes),
+    ];
+    if let Some(counts) = counts {
+        let index = stat.run_bytes + stat.image_bytes;
+        rows.extend([
+            ("accounts", counts.accounts),
+            ("mailboxes", counts.mailboxes),
+            ("messages", counts.messages),
+            ("message_bytes", counts.message_bytes),
+            ("live_bytes", counts.live_bytes),
+            ("dead_bytes", stat.log_bytes.saturating_sub(counts.live_bytes)),
+            ("index_bytes_per_account", index / counts.accounts.max(1)),
+            ("index_bytes_per_message", index / counts.messages.max(1)),
+        ]);
+    }
+    rows
 }

@@ -50,12 +50,42 @@ pub(crate) fn open_to_read(path: &Path) -> Result<Store, CliError> {
 
 /// `Differences` when the opening found that something acknowledged is missing: what is shown may not be all.
 pub(crate) fn verdict(store: &Store) -> Verdict {
-    Verdict::of(store.recovery().is_whole())
+    Verdict::of(store.health().whole)
+}
+
+/// Says on standard error which messages were found lost since the opening, which has told of its own.
+pub(crate) fn warn_of_lost(store: &Store) {
+    let told = &store.recovery().lost;
+    for lost in store.lost().iter().filter(|lost| !told.contains(lost)) {
+        let (account, mailbox, uid) = (lost.account, lost.mailbox, lost.uid);
+        output::warn(&format!("lost: account {account} mailbox {mailbox} UID {uid}"));
+    }
+}
+
+/// How many records are known to be lost: found by the opening, or since.
+pub(crate) fn lost_records(store: &Store) -> u64 {
+    let holes = store.recovery().holes.iter();
+    let at_opening: u64 = holes
+        .map(|hole| hole.last_lost.saturating_sub(hole.first_lost) + 1)
+        .sum();
+    at_opening + store.health().lost_records
 }
 
 /// A mailbox by its name.
 pub(crate) fn mailbox(account: &Account, name: &MailboxName) -> Result<Mailbox, CliError> {
     Ok(account.mailbox(name.as_str())?)
+}
+
+/// Messages that are in no mailbox, as JSON.
+pub(crate) fn lost(lost: &[mailkeep::LostMessage]) -> Value {
+    let lost = lost.iter().map(|lost| {
+        json!({
+            "account_id": lost.account.to_string(),
+            "mailbox_id": lost.mailbox,
+            "uid": lost.uid,
+        })
+    });
+    Value::Array(lost.collect())
 }
 
 /// What the opening found, as JSON.
@@ -77,20 +107,14 @@ pub(crate) fn recovery(report: &RecoveryReport) -> Value {
             "last_lost": hole.last_lost,
         })
     });
-    let lost = report.lost.iter().map(|lost| {
-        json!({
-            "account_id": lost.account.to_string(),
-            "mailbox_id": lost.mailbox,
-            "uid": lost.uid,
-        })
-    });
+    let lost = lost(&report.lost);
     let accounts_hit = report.accounts_hit.iter().map(ToString::to_string);
     json!({
         "clean": report.clean,
         "whole": report.is_whole(),
         "torn_tail": cut,
         "holes": holes.collect::<Vec<_>>(),
-        "lost": lost.collect::<Vec<_>>(),
+        "lost": lost,
         "accounts_hit": accounts_hit.collect::<Vec<_>>(),
         "missing": report.missing,
         "unlisted": report.unlisted,

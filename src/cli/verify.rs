@@ -25,11 +25,12 @@ pub(crate) fn run(args: &Verify, out: &mut Output) -> Result<Verdict, CliError> 
         None => store.verify(&mut tell)?,
     };
     bar.finish();
-    let whole = report.is_whole() && store.recovery().is_whole();
+    let whole = report.is_whole() && store.health().whole;
     if out.is_json() {
         let mut object = json(&report);
         if let Some(fields) = object.as_object_mut() {
             fields.insert("whole".to_owned(), whole.into());
+            fields.insert("lost".to_owned(), store::lost(&store.lost()));
             fields.insert("recovery".to_owned(), store::recovery(store.recovery()));
             fields.insert("seconds".to_owned(), start.elapsed().as_secs_f64().into());
         }

@@ -9,6 +9,8 @@ use super::run::{FOLDER, RunInfo};
 use crate::format::bytes::{Put, Take, check, within};
 use crate::format::{Fault, StoreId, VERSION, checksum};
 use crate::io::{Open, Storage};
+use crate::log::Position;
+use crate::mail::AccountId;
 use crate::{Error, Result};
 
 const MAGIC: u64 = u64::from_le_bytes(*b"MKCHECK1");
@@ -19,21 +21,6 @@ const PATH_NEW: &str = "index/checkpoint.new";
 const LEN_MAX: u64 = 64 << 20;
 /// Zero bytes for what a later build keeps here.
 const SPARE: usize = 64;
-
-/// A place in the log, at the end of a batch.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Position {
-    /// Number of the segment.
-    pub(crate) segment: u64,
-    /// Offset in it, in bytes.
-    pub(crate) offset: u64,
-    /// Number of the first record behind it.
-    pub(crate) next_record: u64,
-    /// Sequence of the batch before it.
-    pub(crate) batch: u64,
-    /// Checksum of that batch: whether the log is still the same.
-    pub(crate) crc: u32,
-}
 
 /// A file of images.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,10 +50,12 @@ pub(crate) struct Checkpoint {
     pub(crate) fences: Vec<FenceAt>,
     /// Next number of a file in `index/`.
     pub(crate) next_file: u32,
-    /// Highest number of a segment.
-    pub(crate) segment_max: u64,
     /// Highest UIDVALIDITY ever given, by any account.
     pub(crate) uid_validity_max: u32,
+    /// Highest UIDVALIDITY that an account may have given whose records are lost.
+    pub(crate) uid_validity_floor: u32,
+    /// Deferred deliveries that have no UID yet: key and record number.
+    pub(crate) deferred: Vec<(AccountId, u64)>,
 }
 
 impl Checkpoint {
@@ -78,20 +67,20 @@ impl Checkpoint {
         out.put(&[0; 6]);
         out.put(&self.store.0);
         out.put_u64(self.generation);
-        let Position {
-            segment,
-            offset,
-            next_record,
-            batch,
-            crc,
-        } = self.position;
-        [segment, offset, next_record, batch, self.segment_max]
+        let at = &self.position;
+        [at.segment, at.offset, at.last, at.next_record, at.batch, at.highest_segment]
             .iter()
             .for_each(|number| out.put_u64(*number));
-        [crc, self.next_file, self.uid_validity_max]
+        [at.generation, at.crc, self.next_file, self.uid_validity_max, self.uid_validity_floor]
             .iter()
             .for_each(|number| out.put_u32(*number));
-        for many in [self.runs.len(), self.images.len(), self.fences.len()] {
+        let lists = [
+            self.runs.len(),
+            self.images.len(),
+            self.fences.len(),
+            self.deferred.len(),
+        ];
+        for many in lists {
             out.put_u32(u32::try_from(many).unwrap_or(u32::MAX));
         }
         out.put(&[0; SPARE]);
@@ -102,6 +91,10 @@ impl Checkpoint {
         self.fences
             .iter()
             .for_each(|fence| put_fence(fence, &mut out));
+        for (key, number) in &self.deferred {
+            out.put(key.as_bytes());
+            out.put_u64(*number);
+        }
         let crc = checksum(0, &out);
         out.put_u32(crc);
         out
@@ -130,15 +123,18 @@ impl Checkpoint {
         let generation = take.number("generation")?;
         let mut position = Position {
             segment: take.number("segment number")?,
+            generation: 0,
             offset: take.number("offset")?,
+            last: take.number("offset")?,
             next_record: take.number("record number")?,
             batch: take.number("batch sequence")?,
             crc: 0,
+            highest_segment: take.number("segment number")?,
         };
-        let segment_max = take.number("segment number")?;
-        position.crc = take.u32()?;
-        let (next_file, uid_validity_max) = (take.u32()?, take.u32()?);
-        let (runs, images, fences) = (take.u32()?, take.u32()?, take.u32()?);
+        (position.generation, position.crc) = (take.u32()?, take.u32()?);
+        let next_file = take.u32()?;
+        let (uid_validity_max, uid_validity_floor) = (take.u32()?, take.u32()?);
+        let (runs, images, fences, deferred) = (take.u32()?, take.u32()?, take.u32()?, take.u32()?);
         take.zeroes(SPARE)?;
         let found = Self {
             store,
@@ -147,19 +143,20 @@ impl Checkpoint {
             runs: take_all(&mut take, runs, take_run)?,
             images: take_all(&mut take, images, take_image)?,
             fences: take_all(&mut take, fences, take_fence)?,
+            deferred: take_all(&mut take, deferred, take_deferred)?,
             next_file,
-            segment_max,
             uid_validity_max,
+            uid_validity_floor,
         };
         within("bytes behind the checkpoint", take.left() as u64, 0, 0)?;
         Ok(found)
     }
 
-    /// The store's checkpoint; `None` where there is none.
+    /// The checkpoint in `index/`, of whatever store; `None` where there is none.
     ///
     /// # Errors
     /// What is wrong with the file. The caller may report it, and goes on as if there were none.
-    pub(crate) fn load(storage: &dyn Storage, store: StoreId) -> Result<Option<Self>> {
+    pub(crate) fn load(storage: &dyn Storage) -> Result<Option<Self>> {
         let failed = |error| Error::io("read", PATH, error);
         let file = match storage.open(PATH, Open::Read) {
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
@@ -170,9 +167,6 @@ impl Checkpoint {
         within("length of the checkpoint", len, 4, LEN_MAX).map_err(fault)?;
         let bytes = file.bytes(0, usize::try_from(len).unwrap_or(0));
         let found = Self::decode(&bytes.map_err(failed)?).map_err(fault)?;
-        if found.store != store {
-            return Err(fault(Fault::Foreign));
-        }
         Ok(Some(found))
     }
 
@@ -242,6 +236,11 @@ fn take_image(take: &mut Take<'_>) -> Result<ImageFile, Fault> {
         len: take.number("length of images")?,
         dead: take.number("length of images")?,
     })
+}
+
+fn take_deferred(take: &mut Take<'_>) -> Result<(AccountId, u64), Fault> {
+    let key = AccountId::from_bytes(take.array()?);
+    Ok((key, take.number("record number")?))
 }
 
 fn put_fence(fence: &FenceAt, out: &mut Vec<u8>) {

@@ -45,6 +45,17 @@ impl Fences {
         &self.sorted
     }
 
+    /// Whether one of them covers the loss of these records.
+    pub(crate) fn cover(&self, first: u64, last: u64) -> bool {
+        let covers = |fence: &FenceAt| fence.first_lost <= first && last <= fence.last_lost;
+        self.sorted.iter().any(covers)
+    }
+
+    /// Number of the last one; 0 when there is none.
+    pub(crate) fn last(&self) -> u64 {
+        self.sorted.last().map_or(0, |fence| fence.number)
+    }
+
     /// Applies to the row all fences before the record `below` that it does not have.
     pub(crate) fn apply(&self, row: &mut Row, below: u64) {
         let from = self.sorted.partition_point(|has| has.number <= row.fence);

@@ -15,6 +15,9 @@ impl Directory {
     /// Writes the rows in memory as the run of the records before `hi` that no run has yet; `None` where `hi` is not
     /// behind the tail. All records before `hi` must have been told. Lookups see the rows all the time.
     ///
+    /// Rows that know of later records too, as live ones do, are written and stay in memory as well: if this run is
+    /// lost one day, its range is told again without those records, and the run behind it must have them.
+    ///
     /// # Errors
     /// What the system says. The rows are then still in memory.
     ///
@@ -31,11 +34,13 @@ impl Directory {
         let rows = frozen.values().cloned().map(Ok::<Row, Error>);
         let count = frozen.len() as u64;
         let written = write_run(&*self.storage, number, self.store, lo..hi, count, rows);
+        let ahead = frozen.values().filter(|row| row.last_record >= hi);
+        let ahead: Vec<Row> = ahead.cloned().collect();
         let mut now = self.now.write();
         match written {
             Ok(info) => {
                 now.cover = Arc::new(now.cover.with(info, hi));
-                now.memory.release();
+                now.memory.release(ahead);
                 Ok(Some(info))
             }
             Err(error) => {
@@ -157,5 +162,5 @@ impl Directory {
 fn number_of(name: &str) -> Option<u32> {
     let number = u32::from_str_radix(name.strip_suffix(".run")?, 16).ok()?;
     // Another spelling of the number is not a name of ours.
-    path_of(number).ends_with(name).then_some(number)
+    (path_of(number) == format!("{FOLDER}/{name}")).then_some(number)
 }

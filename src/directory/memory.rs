@@ -82,24 +82,28 @@ impl Memory {
         frozen
     }
 
-    /// The frozen rows are in a run now.
-    pub(super) fn release(&mut self) {
+    /// The frozen rows are in a run now. Those of them that are given here stay, below what came since.
+    pub(super) fn release(&mut self, staying: Vec<Row>) {
         self.frozen = None;
+        staying.into_iter().for_each(|row| self.underlay(row));
     }
 
     /// A flush failed: its rows join those that came since.
     pub(super) fn restore(&mut self) {
-        let Some(frozen) = self.frozen.take() else {
-            return;
-        };
-        for (key, older) in frozen.iter() {
-            let row = match self.live.get(key) {
-                Some(newer) => older.then(newer),
-                None => older.clone(),
-            };
-            self.live.insert(*key, row);
+        if let Some(frozen) = self.frozen.take() {
+            frozen.values().for_each(|row| self.underlay(row.clone()));
         }
-        self.bytes = self.live.values().map(Row::footprint).sum();
+    }
+
+    /// Puts a row below what is known of its key since.
+    fn underlay(&mut self, older: Row) {
+        match self.live.remove(&older.key) {
+            Some(newer) => {
+                self.bytes = self.bytes.saturating_sub(newer.footprint());
+                self.put(older.then(&newer));
+            }
+            None => self.put(older),
+        }
     }
 }
 

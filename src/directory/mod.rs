@@ -26,7 +26,7 @@ use std::sync::Arc;
 
 use parking_lot::{Mutex, RwLock};
 
-pub(crate) use self::checkpoint::{Checkpoint, ImageFile, Position};
+pub(crate) use self::checkpoint::{Checkpoint, ImageFile};
 pub(crate) use self::fences::{FenceAt, Fences};
 pub(crate) use self::row::{ImageAt, Inbox, Kind, Row};
 pub(crate) use self::run::{Run, RunInfo, write_run};

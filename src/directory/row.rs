@@ -163,6 +163,9 @@ impl Row {
         if header.number <= self.last_record || matches!(change, Change::Fence(_)) {
             return;
         }
+        if let Change::Alias { target } = change {
+            self.kind = Kind::Alias { target: *target };
+        }
         if self.last_record == 0 && header.previous == 0 {
             self.begin(matches!(change, Change::CreateAccount { .. }));
         }
@@ -216,9 +219,17 @@ impl Row {
             }
             Change::Deliver(deliver) => self.deliver(mailbox, deliver),
             Change::Copy(transfer) | Change::Move(transfer) => self.transfer(mailbox, transfer),
-            Change::Flag(_) | Change::Expunge { .. } | Change::Subscribe { .. } => {}
-            // What a kind does that is not named here, only the fold can tell.
-            _ => self.opaque = true,
+            Change::Assign(assign) => {
+                self.assigned = self.assigned.max(assign.deferred);
+                self.deliver(mailbox, &assign.deliver);
+            }
+            Change::Flag(_)
+            | Change::Expunge { .. }
+            | Change::Subscribe { .. }
+            | Change::Base(_)
+            | Change::Deferred(_)
+            | Change::Alias { .. }
+            | Change::Fence(_) => {}
         }
     }
 

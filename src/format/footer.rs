@@ -1,12 +1,12 @@
 //! What a sealed segment ends in: where its records are, and which belong to which account. FORMAT.md section 9.
 //!
 //! ```text
-//! records | accounts | lists | checksum of each page before | trailer, the last page of the file
+//! records | accounts | lists | merged accounts | checksum of each page before | trailer, the last page of the file
 //! ```
 //! Each part starts at a page, so that one entry can be verified by reading its page, the page that holds its
 //! checksum, and the trailer.
 
-use super::bytes::{Put, Take, check};
+use super::bytes::{Put, Take, check, within};
 use super::segment::Place;
 use super::{Fault, Features, PAGE, StoreId, VERSION, checksum, padded};
 use crate::mail::{AccountId, Digest};
@@ -18,6 +18,15 @@ pub const RECORD_ENTRY: usize = 8;
 
 /// Bytes of one entry of the account table.
 pub const ACCOUNT_ENTRY: usize = 24;
+
+/// Bytes of one entry of the merged account table.
+pub const MERGED_ENTRY: usize = 24;
+
+/// Segments that a merged account table covers, at most: one bit each.
+pub const MERGED_MAX: usize = 64;
+
+/// Ignorable feature bit: the footer has a merged account table.
+const HAS_MERGED: u32 = 1;
 
 /// Where a record lies in its segment.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -68,6 +77,38 @@ impl AccountRun {
     }
 }
 
+/// An account with records in segments before this one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MergedRun {
+    /// The account.
+    pub account: AccountId,
+    /// Bit *i* says that it has records in segment *i* of [`Trailer::merged`].
+    pub segments: u64,
+}
+
+impl MergedRun {
+    /// Reads one entry of the merged account table.
+    ///
+    /// # Errors
+    /// [`Fault::Short`].
+    pub fn decode(entry: &[u8]) -> Result<Self, Fault> {
+        let mut take = Take::new(entry);
+        Ok(Self {
+            account: AccountId::from_bytes(take.array()?),
+            segments: take.u64()?,
+        })
+    }
+}
+
+/// Which accounts have records in which of the segments before, for a search that has nothing else.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Merged<'a> {
+    /// Numbers of the segments, at most [`MERGED_MAX`].
+    pub segments: &'a [u64],
+    /// All accounts with a record in one of them, ascending.
+    pub accounts: &'a [MergedRun],
+}
+
 /// The last page of a sealed segment.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Trailer {
@@ -97,6 +138,10 @@ pub struct Trailer {
     pub digest: Digest,
     /// Feature bits.
     pub features: Features,
+    /// Entries of the merged account table.
+    pub merged_count: u32,
+    /// Numbers of the segments that it covers; empty where there is none.
+    pub merged: Vec<u64>,
     pages_crc: u32,
 }
 
@@ -130,6 +175,12 @@ pub struct Sealing<'a> {
 /// Builds the whole footer, to be written at `footer_at`.
 #[must_use]
 pub fn encode(place: Place, sealing: &Sealing<'_>) -> Vec<u8> {
+    encode_merged(place, sealing, Merged::default())
+}
+
+/// As [`encode`], with a merged account table unless that covers no segment.
+#[must_use]
+pub fn encode_merged(place: Place, sealing: &Sealing<'_>, merged: Merged<'_>) -> Vec<u8> {
     let mut out = Vec::new();
     for record in sealing.records {
         out.put_u32(record.frame);
@@ -151,6 +202,11 @@ pub fn encode(place: Place, sealing: &Sealing<'_>) -> Vec<u8> {
         out.put_u32(*index);
     }
     out.resize(padded(out.len(), PAGE), 0);
+    for run in merged.accounts {
+        out.put(run.account.as_bytes());
+        out.put_u64(run.segments);
+    }
+    out.resize(padded(out.len(), PAGE), 0);
     let mut crcs = Vec::with_capacity(out.len() / PAGE * 4);
     for (number, page) in out.chunks(PAGE).enumerate() {
         crcs.put_u32(place.checksum(number as u64, page));
@@ -169,7 +225,16 @@ pub fn encode(place: Place, sealing: &Sealing<'_>) -> Vec<u8> {
         last_crc: sealing.last_crc,
         footer_at: sealing.footer_at,
         digest: sealing.digest,
-        features: Features::default(),
+        features: Features {
+            ignorable: if merged.segments.is_empty() {
+                0
+            } else {
+                HAS_MERGED
+            },
+            ..Features::default()
+        },
+        merged_count: u32::try_from(merged.accounts.len()).unwrap_or(u32::MAX),
+        merged: merged.segments.to_vec(),
         pages_crc: checksum(0, &crcs),
     };
     out.append(&mut crcs);
@@ -207,6 +272,11 @@ impl Trailer {
         out.put_u32(self.last_crc);
         out.put_u32(self.pages_crc);
         out.put(self.digest.as_bytes());
+        out.put_u32(self.merged_count);
+        out.put_u32(u32::try_from(self.merged.len()).unwrap_or(u32::MAX));
+        for segment in self.merged.iter().take(MERGED_MAX) {
+            out.put_u64(*segment);
+        }
         out.resize(start + PAGE - 4, 0);
         let crc = checksum(0, out.get(start..).unwrap_or_default());
         out.put_u32(crc);
@@ -237,6 +307,11 @@ impl Trailer {
             (take.u32()?, take.u32()?, take.u32()?, take.u32()?);
         let (last_crc, pages_crc) = (take.u32()?, take.u32()?);
         let digest = Digest::from_bytes(take.array()?);
+        let (merged_count, merged) = if features.ignorable & HAS_MERGED == 0 {
+            (0, Vec::new())
+        } else {
+            decode_merged(&mut take)?
+        };
         take.end()?;
         Ok(Self {
             store,
@@ -252,6 +327,8 @@ impl Trailer {
             footer_at,
             digest,
             features,
+            merged_count,
+            merged,
             pages_crc,
         })
     }
@@ -268,10 +345,16 @@ impl Trailer {
         self.accounts_at() + padded(self.account_count as usize * ACCOUNT_ENTRY, PAGE)
     }
 
+    /// Where the merged account table begins, from `footer_at`.
+    #[must_use]
+    pub fn merged_at(&self) -> usize {
+        self.lists_at() + padded(self.list_count as usize * 4, PAGE)
+    }
+
     /// Where the page checksums begin, from `footer_at`; also the length of all pages they cover.
     #[must_use]
     pub fn checksums_at(&self) -> usize {
-        self.lists_at() + padded(self.list_count as usize * 4, PAGE)
+        self.merged_at() + padded(self.merged_count as usize * MERGED_ENTRY, PAGE)
     }
 
     /// Where the trailer begins, from `footer_at`.
@@ -293,6 +376,19 @@ impl Trailer {
     pub fn verify_checksums(&self, table: &[u8]) -> Result<(), Fault> {
         check(checksum(0, table), self.pages_crc)
     }
+}
+
+/// What a trailer says of its merged account table.
+fn decode_merged(take: &mut Take<'_>) -> Result<(u32, Vec<u64>), Fault> {
+    let (count, segments) = (take.u32()?, take.u32()?);
+    within(
+        "segments of a merged table",
+        segments.into(),
+        0,
+        MERGED_MAX as u64,
+    )?;
+    let numbers = (0..segments).map(|_| take.number("segment number"));
+    Ok((count, numbers.collect::<Result<_, _>>()?))
 }
 
 /// Verifies page `number` of the footer against `table`, the verified table of page checksums.

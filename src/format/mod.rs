@@ -41,7 +41,7 @@ pub struct StoreId(pub [u8; 16]);
 
 /// Feature bits of a file: what a reader that does not know a bit must do. FORMAT.md section 2.
 ///
-/// This build writes no bits; it refuses unknown ones by class.
+/// This build writes one, an ignorable one of footers ([`footer::Trailer::merged`]); it refuses unknown ones by class.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Features {
     /// An unknown bit: refuse the file.

@@ -12,7 +12,7 @@ use super::change::{
     Assign, Base, BodyAt, Change, CreateMailbox, Deferred, Deliver, Fence, Flag, MailboxProperties,
     Transfer, Transferred,
 };
-use super::footer::{self, AccountRun, RecordAt, Sealing, Trailer};
+use super::footer::{self, AccountRun, Merged, MergedRun, RecordAt, Sealing, Trailer};
 use super::manifest::{Manifest, Member, MemberState};
 use super::record::{self, Frame, RecordHeader};
 use super::segment::{Behind, Holds, Place, SegmentHeader};
@@ -227,4 +227,61 @@ fn sample_footer(
         owners: &owners,
     };
     (footer::encode(place(), &sealing), places, owners)
+}
+
+/// A merged account table is one more part, covered by the page checksums; without it nothing differs.
+#[test]
+fn a_footer_carries_a_merged_table() {
+    let sealing = Sealing {
+        store: STORE,
+        segment: 17,
+        generation: 2,
+        first_record: 1001,
+        first_batch: 501,
+        last_batch: 501,
+        last_crc: 5,
+        footer_at: 8192,
+        digest: Digest::of(b""),
+        records: &[RecordAt { frame: 8, body: 0 }],
+        owners: &[(AccountId::from_bytes([1; 16]), 0)],
+    };
+    let plain = footer::encode(place(), &sealing);
+    let none = footer::encode_merged(place(), &sealing, Merged::default());
+    assert_eq!(plain, none);
+    let accounts: Vec<MergedRun> = (0..200)
+        .map(|n| MergedRun {
+            account: AccountId::from_bytes([n; 16]),
+            segments: u64::from(n) << 56 | 1,
+        })
+        .collect();
+    let segments: Vec<u64> = (1..=64).collect();
+    let merged = Merged {
+        segments: &segments,
+        accounts: &accounts,
+    };
+    let bytes = footer::encode_merged(place(), &sealing, merged);
+    let page = &bytes[bytes.len() - PAGE..];
+    let trailer = Trailer::decode(page).unwrap();
+    assert_eq!((trailer.merged_count, &trailer.merged), (200, &segments));
+    assert_eq!(trailer.features.ignorable, 1);
+    assert_eq!(trailer.file_len(), 8192 + bytes.len() as u64);
+    assert_eq!(trailer.checksums_at() - trailer.merged_at(), 2 * PAGE);
+    let table = &bytes[trailer.checksums_at()..trailer.trailer_at()];
+    trailer.verify_checksums(table).unwrap();
+    for (number, page) in bytes[..trailer.checksums_at()].chunks(PAGE).enumerate() {
+        footer::verify_page(place(), table, number, page).unwrap();
+    }
+    let entries = bytes[trailer.merged_at()..].chunks(footer::MERGED_ENTRY);
+    let read = entries
+        .take(200)
+        .map(|entry| MergedRun::decode(entry).unwrap());
+    assert!(read.eq(accounts));
+    // Refused: too many segments, a number of more than 63 bits, a rest that is not zero.
+    for (at, value) in [(140, 65), (151, 0x80), (144 + 64 * 8, 1)] {
+        let mut page = page.to_vec();
+        page[at] = value;
+        let crc = checksum(0, &page[..PAGE - 4]);
+        page[PAGE - 4..].copy_from_slice(&crc.to_le_bytes());
+        assert!(Trailer::decode(&page).is_err(), "{at}: {value}");
+    }
 }

@@ -71,11 +71,33 @@ impl Fold {
     }
 }
 
+/// An account as it will be written, encoded without its lock.
+pub(crate) struct Saved {
+    covers: u64,
+    bytes: Vec<u8>,
+}
+
+impl Saved {
+    /// Encodes an account.
+    pub(crate) fn of(fold: &Fold) -> Result<Self> {
+        Ok(Self {
+            covers: fold.last_record,
+            bytes: base::encode(fold, None)?,
+        })
+    }
+}
+
 impl Draft {
-    /// Drafts a base of the account. Nothing else may be drafted with it.
-    pub(crate) fn write_base(&mut self) -> Result<()> {
+    /// Drafts a base of the account: `saved`, unless it has changed since. Nothing else may be drafted with it.
+    pub(crate) fn write_base(&mut self, saved: &Saved) -> Result<()> {
         self.exists()?;
-        let bytes = base::encode(self.fold(), None)?;
+        let fold = self.fold();
+        let fresh = if fold.last_record == saved.covers {
+            None
+        } else {
+            Some(base::encode(fold, None)?)
+        };
+        let bytes = fresh.as_ref().unwrap_or(&saved.bytes);
         let slices = bytes.chunks(Base::PART_LEN_MAX);
         let count = u32::try_from(slices.len()).unwrap_or(u32::MAX);
         if count > Base::PARTS_MAX {
@@ -86,7 +108,7 @@ impl Draft {
             });
         }
         for (part, slice) in (0..).zip(slices) {
-            self.drafts.push(Drafted {
+            self.records.list.push(Drafted {
                 filed: None,
                 mailbox: 0,
                 modseq: 0,

@@ -50,7 +50,11 @@ impl Buckets {
 
     /// The row of `uid` came, went or changed.
     pub(crate) fn touch(&mut self, uid: u32) {
-        self.known.remove((uid / BUCKET_UIDS).into());
+        let number = uid / BUCKET_UIDS;
+        // Mostly it is not known; looking first copies nothing that a clone shares.
+        if self.get(number).is_some() {
+            self.known.remove(number.into());
+        }
     }
 
     /// Any row may have changed.

@@ -280,6 +280,14 @@ macro_rules! columns {
         }
 
         impl $leaf {
+            /// Bytes of memory that it takes, about; what is mapped does not count.
+            pub(super) fn weight(&self) -> usize {
+                match &self.place {
+                    Place::Owned(_) => size_of::<Self>() + size_of::<$arrays>(),
+                    Place::Empty | Place::Mapped { .. } => size_of::<Self>(),
+                }
+            }
+
             /// The column, one value for each row.
             pub(crate) fn $key(&self) -> &[$key_type] {
                 match &self.place {

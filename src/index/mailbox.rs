@@ -156,6 +156,13 @@ impl MailboxFold {
         }
     }
 
+    /// Bytes of memory that it takes, about; what is mapped does not count.
+    pub(super) fn weight(&self) -> usize {
+        let entries = self.entries.leaves().map(EntryLeaf::weight);
+        let members = self.members.leaves().map(MemberLeaf::weight);
+        size_of::<Self>() + self.name.len() + entries.chain(members).sum::<usize>()
+    }
+
     /// The entries of `uids` that exist, in order. Costs by what exists, not by how wide the set is.
     pub(crate) fn select(&self, uids: &UidSet) -> Vec<Entry> {
         let mut found = Vec::new();
@@ -178,9 +185,10 @@ impl MailboxFold {
     }
 
     /// The entries that came or changed after `since`, and the UIDs that went; `None` where not all of those are known.
-    pub(crate) fn changes_since(&self, since: u64) -> (UidSet, Option<UidSet>) {
+    /// `given` is the highest MODSEQ of the account.
+    pub(crate) fn changes_since(&self, since: u64, given: u64) -> (UidSet, Option<UidSet>) {
         // Of another history: nothing that it says of this one is sure.
-        let foreign = since > self.modseq;
+        let foreign = since > given;
         let since = if foreign { 0 } else { since };
         let all = self.entries.leaves();
         let rows = all.flat_map(|leaf| leaf.uid().iter().zip(leaf.modseq()));

@@ -1,316 +1,294 @@
-//! Accounts: derived state only. `Fold::apply` is the single way in; the log is the only truth.
+//! Accounts: derived state only. [`Fold::apply`](fold::Fold::apply) is the single way in; the log is the only truth.
 //!
-//! In this version the folds of all accounts are built by reading the log's records at open and are held in memory:
-//! opening costs by the number of records, memory about 120 bytes a message. [`Index`] is the seam behind which images
-//! and a directory will take that place: nothing above it knows how an account comes to be loaded.
+//! An account that is used has a [`Cell`]. It begins as the account's row in the directory, which is found by the
+//! account's id or name in one probe and is enough to deliver to INBOX. Its fold is loaded from its image and the few
+//! records since when somebody asks for more, and dropped when memory is wanted elsewhere.
 //!
-//! Reading order: `tree`, `entry`, `keywords`, `expunged`, `buckets`, `mailbox`, `fold`, `base`,
-//! `receipt`, `plan`, this file.
+//! Reading order: `tree`, `columns`, `entry`, `keywords`, `expunged`, `buckets`, `mailbox`, `fold`, `image`, `base`,
+//! `receipt`, `plan` (what an account is, how it is saved and how it changes); `live`, `cell`, `cells`, `names`, `load`,
+//! `deferred` (which accounts are in memory); `sources`, `opening`, `tender`, `imaging` (what is kept on disk, and how it
+//! comes back when it is lost).
 //!
-//! Locks: an account's cell; and the names, which may be held when a cell is locked. Never the other way round.
+//! Locks: an account's cell; then the fences, the list of touched cells, the directory's memory: each short, none over
+//! I/O. The tender's step is held over I/O and needed by nobody else.
 
 mod base;
 mod buckets;
+mod cell;
+mod cells;
 mod columns;
+mod deferred;
 mod entry;
-// Until images use the rest of it.
-#[allow(dead_code)]
 mod expunged;
 mod fold;
-// Until accounts are loaded from images.
-#[allow(dead_code)]
 mod image;
+mod imaging;
 mod keywords;
+mod live;
+mod load;
 mod mailbox;
+mod names;
+mod opening;
 mod plan;
 mod receipt;
+mod sources;
+mod tender;
 mod tree;
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
-use parking_lot::{Mutex, MutexGuard, RwLock};
+use parking_lot::Mutex;
 
-use buckets::Bucket;
+pub(crate) use base::Saved;
+pub(crate) use buckets::Bucket;
+pub(crate) use cell::{Cell, Head, Pin, State};
 pub(crate) use entry::{Entry, EntryLeaf};
 pub(crate) use fold::Fold;
 pub(crate) use keywords::Keywords;
 pub use mailbox::Counters;
 pub(crate) use mailbox::MailboxFold;
-pub(crate) use plan::{Arrival, Draft, Marks, batch_fits};
+pub(crate) use plan::{Arrival, ColdDraft, Draft, Drafts, INBOX_ID, Marks, batch_fits};
 pub use plan::{Delivered, Flagged, Transferring};
 pub(crate) use receipt::{Content, Hashing, Roots};
+pub(crate) use tender::Tender;
 pub(crate) use tree::Leaf;
 
+use crate::directory::{Directory, Row};
 use crate::error::{Error, Result};
-use crate::format::change::Change;
+use crate::format::change::{Change, Fence};
 use crate::format::record::RecordHeader;
-use crate::log::{Log, Replay};
+use crate::io::Storage;
+use crate::log::{LostMessage, Log};
 use crate::mail::AccountId;
+use crate::stat::{Health, Stat};
+use cells::{COLD, Cells, Moment};
+use image::store::ImageStore;
+use sources::Segments;
+
+/// The directory's part in memory may have this many bytes before it is saved.
+const MEMORY_MAX: usize = 32 << 20;
+
+/// Lost records that are kept by number; more are only fenced.
+const LOST_MAX: usize = 64 << 10;
 
 /// The accounts of a store.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Index {
-    names: Mutex<Names>,
-    cells: RwLock<HashMap<AccountId, Arc<Cell>>>,
-}
-
-/// Which account a name means.
-#[derive(Debug, Default)]
-pub(crate) struct Names {
-    by_name: BTreeMap<Arc<str>, AccountId>,
-    /// Names that accounts had and have no more, with the highest UIDVALIDITY they gave.
-    marks: HashMap<Arc<str>, u32>,
-    /// Highest UIDVALIDITY that an account of any name may have given: records that tell of it may be lost.
-    floor: u32,
-}
-
-/// An account: what is durable, and what will be, in order.
-#[derive(Debug)]
-pub(crate) struct Cell {
-    pub(crate) id: AccountId,
-    state: Mutex<State>,
-}
-
-/// A cell, locked.
-#[derive(Debug)]
-pub(crate) struct State {
-    durable: Fold,
-    /// The account after each batch that is not durable yet.
-    pending: VecDeque<(u64, Fold)>,
-}
-
-impl Cell {
-    fn new(fold: Fold) -> Arc<Self> {
-        Arc::new(Self {
-            id: fold.id,
-            state: Mutex::new(State {
-                durable: fold,
-                pending: VecDeque::new(),
-            }),
-        })
-    }
-
-    /// Locks the cell and takes over what has become durable meanwhile.
-    pub(crate) fn lock(&self, log: &Log) -> MutexGuard<'_, State> {
-        let mut state = self.state.lock();
-        state.settle(log);
-        state
-    }
-
-    /// The account as it is durable.
-    pub(crate) fn durable(&self, log: &Log) -> Fold {
-        self.lock(log).durable.clone()
-    }
-
-    /// Keeps what was hashed of `snapshot`, which was durable once, where nothing changed since.
-    pub(crate) fn keep_buckets(&self, log: &Log, snapshot: &Fold, fresh: &[(u32, Bucket)]) {
-        if fresh.is_empty() {
-            return;
-        }
-        let mut state = self.lock(log);
-        state.durable.keep_buckets(snapshot, fresh);
-        for (_, pending) in &mut state.pending {
-            pending.keep_buckets(snapshot, fresh);
-        }
-    }
-}
-
-impl State {
-    fn settle(&mut self, log: &Log) {
-        while let Some((batch, _)) = self.pending.front() {
-            match log.outcome(*batch) {
-                None => return,
-                Some(Ok(())) => {
-                    if let Some((_, fold)) = self.pending.pop_front() {
-                        self.durable = fold;
-                    }
-                }
-                Some(Err(_)) => {
-                    // What came after was built on it, and has failed with it.
-                    if let Some((_, failed)) = self.pending.back() {
-                        self.durable.burn(failed);
-                    }
-                    self.pending.clear();
-                }
-            }
-        }
-    }
-
-    /// The account as it will be when all pending changes are durable.
-    pub(crate) fn head(&self) -> &Fold {
-        self.pending.back().map_or(&self.durable, |(_, fold)| fold)
-    }
-
-    /// The batch with which all pending changes are durable; 0 when none is pending.
-    pub(crate) fn last_batch(&self) -> u64 {
-        self.pending.back().map_or(0, |(batch, _)| *batch)
-    }
-
-    /// The account will be `fold` once `batch` is durable.
-    pub(crate) fn push(&mut self, batch: u64, fold: Fold) {
-        match self.pending.back_mut() {
-            Some((last, pending)) if *last == batch => *pending = fold,
-            _ => self.pending.push_back((batch, fold)),
-        }
-    }
-}
-
-impl Fold {
-    /// Nothing that `failed` gave out will be given again.
-    fn burn(&mut self, failed: &Fold) {
-        self.modseq_burned = self.modseq_burned.max(failed.next_modseq() - 1);
-        self.next_email = self.next_email.max(failed.next_email);
-        self.next_mailbox = self.next_mailbox.max(failed.next_mailbox);
-        self.uid_validity_mark = self.uid_validity_mark.max(failed.uid_validity_mark);
-        for (id, mailbox) in Arc::make_mut(&mut self.mailboxes) {
-            let assigned = failed.mailbox(*id).map_or(0, |mailbox| mailbox.uid_assign);
-            let mailbox = Arc::make_mut(mailbox);
-            mailbox.uid_assign = mailbox.uid_assign.max(assigned);
-        }
-    }
+    log: Arc<Log>,
+    storage: Arc<dyn Storage>,
+    directory: Directory,
+    /// What no run covers, through the footers.
+    uncovered: Segments,
+    images: ImageStore,
+    cells: Cells,
+    claims: names::Claims,
+    /// Number of the last fence.
+    last_fence: AtomicU64,
+    /// Highest UIDVALIDITY that an account may have given whose records are lost.
+    floor: AtomicU32,
+    /// Highest UIDVALIDITY that any account is known to have given.
+    high: AtomicU32,
+    /// Deferred deliveries without a UID.
+    waiting: deferred::Waiting,
+    /// From which record on these are certainly all known.
+    waiting_known_from: u64,
+    /// Records that were found lost since the opening, with what their bodies say.
+    lost: Mutex<BTreeMap<u64, Option<LostMessage>>>,
+    /// Accounts whose rows are news to the directory.
+    touched: Mutex<Vec<AccountId>>,
+    work: tender::Work,
 }
 
 impl Index {
-    /// The account of that name.
-    pub(crate) fn find(&self, name: &str, log: &Log) -> Result<Arc<Cell>> {
-        let missing = || Error::NoSuchAccount { name: name.into() };
-        let id = self
-            .names
-            .lock()
-            .by_name
-            .get(name)
-            .copied()
-            .ok_or_else(missing)?;
-        let cell = self.load(id).ok_or_else(missing)?;
-        let fold = cell.durable(log);
-        if fold.exists && &*fold.name == name {
-            Ok(cell)
-        } else {
-            Err(missing())
+    /// The cell of the account that a row describes, which the directory gave after `moment`; `None` where it may have
+    /// changed since.
+    fn cell(&self, mut row: Row, moment: Moment) -> Result<Option<Arc<Cell>>> {
+        let id = row.key;
+        let mut fold = None;
+        if row.needs_fold() && self.cells.get(id).is_none() {
+            // Where its beginning is lost, or something happened that a row cannot tell, only the fold knows.
+            let read = self.read(&row)?;
+            read.describe(&mut row);
+            fold = Some(read);
         }
-    }
-
-    /// The account of that id.
-    pub(crate) fn load(&self, id: AccountId) -> Option<Arc<Cell>> {
-        self.cells.read().get(&id).cloned()
-    }
-
-    /// Up to `limit` account names after `after`, in order.
-    pub(crate) fn page(&self, after: Option<&str>, limit: usize) -> Vec<Arc<str>> {
-        use std::ops::Bound;
-        let names = self.names.lock();
-        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
-        names
-            .by_name
-            .range::<str, _>((from, Bound::Unbounded))
-            .take(limit)
-            .map(|(name, _)| Arc::clone(name))
-            .collect()
-    }
-
-    /// The names, locked: for creating, renaming and deleting accounts.
-    pub(crate) fn names(&self) -> MutexGuard<'_, Names> {
-        self.names.lock()
+        let weight = fold.as_ref().map(|fold| COLD + fold.weight());
+        let cell = self.cells.get_or_insert(id, moment, || Cell::new(row, fold));
+        if let (Some(cell), Some(weight)) = (&cell, weight) {
+            self.cells.weigh(cell, weight);
+        }
+        self.shrink();
+        Ok(cell)
     }
 
     /// An account that is about to be created.
     pub(crate) fn add(&self, id: AccountId) -> Arc<Cell> {
-        let cell = Cell::new(Fold::new(id));
-        self.cells.write().insert(id, Arc::clone(&cell));
+        let row = Row::beginning(id, &self.directory.fences());
+        let fold = Fold::beginning(&row, self.floor.load(Ordering::Relaxed));
+        let cell = Cell::new(row, Some(fold));
+        // The id is new: whatever was given up meanwhile was another.
+        while self
+            .cells
+            .get_or_insert(id, self.cells.moment(id), || Arc::clone(&cell))
+            .is_none()
+        {}
+        self.shrink();
         cell
     }
-}
 
-impl Names {
-    pub(crate) fn get(&self, name: &str) -> Option<AccountId> {
-        self.by_name.get(name).copied()
-    }
-
-    pub(crate) fn set(&mut self, name: &str, id: AccountId) {
-        self.by_name.insert(name.into(), id);
-    }
-
-    /// Gives a name free if it is that account's; its UIDVALIDITYs lie below `mark` for ever.
-    pub(crate) fn free(&mut self, name: &str, id: AccountId, mark: u32) {
-        if self.get(name) == Some(id) {
-            self.by_name.remove(name);
+    /// The account will be `head` once `batch` is durable.
+    pub(crate) fn push(&self, cell: &Arc<Cell>, state: &mut State, batch: u64, head: Head) {
+        self.high
+            .fetch_max(head.row.uid_validity_mark, Ordering::Relaxed);
+        self.list(state, cell.id);
+        if head.row.records > self.log.options().chain_max {
+            self.want_image(cell.id);
         }
-        let most = self.marks.entry(name.into()).or_default();
-        *most = mark.max(*most);
+        state.push(batch, head);
     }
 
-    /// Highest UIDVALIDITY that earlier accounts of that name gave, or may have given.
-    pub(crate) fn mark(&self, name: &str) -> u32 {
-        self.marks.get(name).copied().unwrap_or(0).max(self.floor)
+    /// Keeps what was hashed of `snapshot`, where nothing changed since.
+    pub(crate) fn keep_buckets(&self, cell: &Cell, snapshot: &Fold, fresh: &[(u32, Bucket)]) {
+        if !fresh.is_empty() {
+            self.lock(cell).keep_buckets(snapshot, fresh);
+        }
     }
-}
 
-/// Builds the index from the log's records.
-#[derive(Debug, Default)]
-pub(crate) struct Loader {
-    folds: HashMap<AccountId, Fold>,
-    names: Names,
-}
+    /// The directory will be told of the account's row.
+    fn list(&self, state: &mut State, id: AccountId) {
+        if !state.listed {
+            state.listed = true;
+            self.touched.lock().push(id);
+        }
+    }
 
-impl Replay for Loader {
-    fn replay(&mut self, header: &RecordHeader, change: &Change) {
-        if matches!(change, Change::Fence(_)) {
-            for fold in self.folds.values_mut() {
-                fold.apply(header, change);
-                self.names.floor = self.names.floor.max(fold.past_floor);
+    /// Files an account under the names that its durable row has: when it is created, renamed or deleted.
+    pub(crate) fn file(&self, cell: &Arc<Cell>) {
+        let row = self.lock(cell).durable().row.clone();
+        if let Some(alias) = opening::stray(&row, &self.log.store().0) {
+            self.directory.put(alias);
+        }
+        self.directory.put(row);
+    }
+
+    fn last_fence(&self) -> u64 {
+        self.last_fence.load(Ordering::Acquire)
+    }
+
+    /// Keeps memory within its budget.
+    fn shrink(&self) {
+        self.cells.shrink(|cell| {
+            let Some(mut state) = cell.try_peek(&self.log) else {
+                return false;
+            };
+            if !cell.cool(&mut state) {
+                return false;
             }
-            return;
-        }
-        if matches!(change, Change::Alias { .. } | Change::Deferred(_)) {
-            // Filed under keys that are no account's: the names come from the accounts' own records.
-            return;
-        }
-        let fold = self.folds.entry(header.account).or_insert_with(|| Fold {
-            // Its own earlier records may be the lost ones.
-            past_floor: self.names.floor,
-            ..Fold::new(header.account)
+            if state.listed {
+                self.directory.put(state.durable().row.clone());
+                state.listed = false;
+            }
+            true
         });
-        let (before, mark) = (Arc::clone(&fold.name), fold.uid_validity_mark);
-        fold.apply(header, change);
-        match change {
-            Change::DeleteAccount { uid_validity_mark } => {
-                self.names.free(&before, header.account, *uid_validity_mark)
-            }
-            Change::RenameAccount { .. } => {
-                self.names.free(&before, header.account, mark);
-                self.names.set(&fold.name, header.account);
-            }
-            // Also where the name is taken: the record of the deletion before may be lost.
-            Change::CreateAccount { .. } => self.names.set(&fold.name, header.account),
-            _ if fold.exists && self.names.get(&fold.name).is_none() => {
-                self.names.set(&fold.name, header.account)
-            }
-            _ => {}
-        }
     }
-}
 
-impl Loader {
-    /// The index, and the accounts of which records are missing.
-    pub(crate) fn finish(self) -> (Index, Vec<AccountId>) {
-        let hit = self
-            .folds
-            .values()
-            .filter(|fold| fold.chain_breaks > 0)
-            .map(|fold| fold.id)
-            .collect();
-        let cells = self
-            .folds
-            .into_iter()
-            .map(|(id, fold)| (id, Cell::new(fold)))
-            .collect();
-        (
-            Index {
-                names: Mutex::new(self.names),
-                cells: RwLock::new(cells),
-            },
-            hit,
-        )
+    /// Records were found to be lost for good: says so in the log, unless that was done before. Every account skips
+    /// ahead over what it may have lost.
+    fn fence_lost(&self, first: u64, last: u64) -> Result<()> {
+        let covered = self.directory.fences().cover(first, last);
+        if self.log.options().read_only || covered {
+            return Ok(());
+        }
+        if let (header, Change::Fence(fence)) = self.log.fence(first, last, 0)? {
+            self.note_fence(header.number, fence);
+        }
+        Ok(())
+    }
+
+    /// Records were found that cannot be read: keeps what is known of their messages, for people.
+    fn note_lost(&self, numbers: &[u64]) {
+        let new: Vec<u64> = {
+            let lost = self.lost.lock();
+            let room = LOST_MAX.saturating_sub(lost.len());
+            let unknown = numbers.iter().filter(|number| !lost.contains_key(number));
+            unknown.take(room).copied().collect()
+        };
+        if new.is_empty() {
+            return;
+        }
+        let messages = self.log.lost_messages(&new);
+        let mut lost = self.lost.lock();
+        lost.extend(new.into_iter().map(|number| (number, None)));
+        lost.extend(messages.into_iter().map(|message| (message.record, Some(message))));
+    }
+
+    /// The messages whose records were found lost since the opening.
+    pub(crate) fn lost(&self) -> Vec<LostMessage> {
+        self.lost.lock().values().flatten().copied().collect()
+    }
+
+    /// As [`fence_lost`](Self::fence_lost), for numbers in ascending order.
+    fn fence_all(&self, lost: &[u64]) -> Result<()> {
+        for run in lost.chunk_by(|a, b| a + 1 == *b) {
+            if let (Some(first), Some(last)) = (run.first(), run.last()) {
+                self.fence_lost(*first, *last)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn note_fence(&self, number: u64, fence: Fence) {
+        let header = RecordHeader {
+            number,
+            previous: 0,
+            account: AccountId::from_bytes([0; 16]),
+            mailbox: 0,
+            modseq: 0,
+        };
+        let now = u32::try_from(self.log.options().host.now_ms() / 1000).unwrap_or(u32::MAX);
+        let high = self.high.load(Ordering::Relaxed).max(now);
+        self.floor
+            .fetch_max(high.saturating_add(fence.bound), Ordering::Relaxed);
+        self.directory.note(&header, &Change::Fence(fence));
+        self.uncovered.set_fences(self.directory.fences());
+        self.last_fence.fetch_max(number, Ordering::Release);
+    }
+
+    /// Something derived was found damaged; it was dropped and is made again.
+    fn note_damage(&self, _error: &Error) {
+        self.work.damage.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// What the index has to say of the store's health.
+    pub(crate) fn report(&self, health: &mut Health) {
+        health.index_damage = self.damage();
+        health.lost_records = self.lost.lock().len() as u64;
+        health.whole &= health.lost_records == 0;
+        health.deferred = self.waiting.len();
+        health.images_waiting = self.work.images_waiting();
+        let progress = *self.work.progress.lock();
+        health.rebuild = progress.map(|progress| progress.rebuild());
+    }
+
+    /// Sizes of the index.
+    pub(crate) fn measure(&self, stat: &mut Stat) {
+        let runs = self.directory.runs();
+        stat.runs = runs.len() as u64;
+        stat.rows = runs.iter().map(|run| run.rows).sum();
+        stat.run_bytes = runs.iter().map(|run| run.len).sum();
+        let images = self.images.files();
+        stat.image_dead_bytes = images.iter().map(|file| file.dead).sum();
+        let image_bytes: u64 = images.iter().map(|file| file.len).sum();
+        stat.image_bytes = image_bytes.saturating_sub(stat.image_dead_bytes);
+        stat.cached_accounts = self.cells.len() as u64;
+        stat.cache_bytes = self.cells.bytes() as u64;
+        stat.unsaved_bytes = self.directory.memory_bytes() as u64;
+        stat.tail_bytes = self.log.len().saturating_sub(self.work.saved_len());
+    }
+
+    fn damage(&self) -> u64 {
+        let runs = self.directory.take_damage().len() as u64;
+        self.work.damage.fetch_add(runs, Ordering::Relaxed) + runs
     }
 }

@@ -1,12 +1,17 @@
 //! From what a caller wants to what the records say: checked against the account as it will be once everything before
 //! is durable.
 
+mod cold;
+mod deliveries;
 mod mailboxes;
 
+pub(crate) use cold::{ColdDraft, INBOX_ID};
+
+use super::cell::Head;
 use super::fold::Fold;
 use super::mailbox::MailboxFold;
 use crate::error::{Error, Result};
-use crate::format::change::{BodyAt, Change, Deliver, Flag, Transfer, Transferred};
+use crate::format::change::{BodyAt, Change, Flag, Transfer, Transferred};
 use crate::format::record::RecordHeader;
 use crate::log::{GroupWriter, NewBody, NewRecord};
 use crate::mail::{
@@ -26,7 +31,13 @@ pub(crate) struct Draft {
     scratch: Fold,
     /// How many of the drafts the scratch has.
     applied: usize,
-    pub(crate) drafts: Vec<Drafted>,
+    pub(crate) records: Drafts,
+}
+
+/// Records of one account that will be written together.
+#[derive(Debug)]
+pub(crate) struct Drafts {
+    pub(crate) list: Vec<Drafted>,
     first_modseq: u64,
     /// Seconds since 1970.
     now: i64,
@@ -105,38 +116,23 @@ impl Draft {
         Self {
             scratch: head,
             applied: 0,
-            drafts: Vec::new(),
-            first_modseq,
-            now: now_ms.div_euclid(1000),
+            records: Drafts::new(first_modseq, now_ms),
         }
     }
 
     /// The account with all drafts so far.
     pub(super) fn fold(&mut self) -> &Fold {
-        let new = self.drafts.get(self.applied..).unwrap_or_default();
+        let new = self.records.list.get(self.applied..).unwrap_or_default();
         for drafted in new.iter().filter(|drafted| drafted.filed.is_none()) {
-            let header = drafted.header(&self.scratch, 0);
+            let header = drafted.header(self.scratch.id, self.scratch.last_record, 0);
             self.scratch.apply(&header, &drafted.change);
         }
-        self.applied = self.drafts.len();
+        self.applied = self.records.list.len();
         &self.scratch
     }
 
-    /// Drafts a change; returns its MODSEQ.
     fn push(&mut self, mailbox: u32, change: Change) -> Result<ModSeq> {
-        let raw = self.first_modseq + self.drafts.len() as u64;
-        let modseq = ModSeq::new(raw).ok_or_else(|| Error::Exhausted {
-            name: "the account".into(),
-            what: "MODSEQs",
-        })?;
-        self.drafts.push(Drafted {
-            filed: None,
-            mailbox,
-            modseq: raw,
-            change,
-            body: None,
-        });
-        Ok(modseq)
+        self.records.push(mailbox, change)
     }
 
     fn mailbox(&mut self, id: u32) -> Result<&MailboxFold> {
@@ -147,7 +143,8 @@ impl Draft {
 
     /// A UIDVALIDITY above all that the account gave: by the clock, or one more.
     fn uid_validity(&mut self, above: u32) -> Result<UidValidity> {
-        let clock = u32::try_from(self.now).unwrap_or(if self.now < 0 { 0 } else { u32::MAX });
+        let now = self.records.now;
+        let clock = u32::try_from(now).unwrap_or(if now < 0 { 0 } else { u32::MAX });
         let mark = self.fold().uid_validity_mark.max(above);
         let next = mark
             .checked_add(1)
@@ -156,62 +153,6 @@ impl Draft {
         next.ok_or_else(|| Error::Exhausted {
             name: "the account".into(),
             what: "UIDVALIDITYs",
-        })
-    }
-
-    /// Delivers a message. `email` is the Email it shares with another entry of the same call.
-    pub(crate) fn deliver(
-        &mut self,
-        id: u32,
-        arrival: &Arrival,
-        marks: &Marks,
-        email: Option<u64>,
-        body: Option<usize>,
-    ) -> Result<Delivered> {
-        let now = self.now;
-        keywords_fit(&marks.keywords)?;
-        let mailbox = self.mailbox(id)?;
-        let (uid_validity, uid) = (mailbox.uid_validity, next_uid(mailbox, 0)?);
-        if mailbox.properties.noselect {
-            return Err(Error::NotAllowed {
-                name: mailbox.name.to_string(),
-                verb: "selected",
-            });
-        }
-        let shared = email.filter(|email| mailbox.uid_of(*email).is_none());
-        let email = shared.unwrap_or(self.fold().next_email);
-        let internal_date = marks.date.or_else(|| InternalDate::utc(now));
-        let deliver = Deliver {
-            uid,
-            uid_validity,
-            flags: marks.flags,
-            keywords: marks.keywords.clone(),
-            internal_date: internal_date.ok_or(Error::NotAllowed {
-                name: id.to_string(),
-                verb: "dated by this clock",
-            })?,
-            save_date: now,
-            email,
-            thread: 0,
-            raw_len: arrival.raw_len,
-            shape: arrival.shape,
-            digest: arrival.digest,
-            body: arrival.body,
-            summary: arrival.summary.clone(),
-        };
-        let email = EmailId::new(email).ok_or(Error::Exhausted {
-            name: "the account".into(),
-            what: "Email ids",
-        })?;
-        let modseq = self.push(id, Change::Deliver(Box::new(deliver)))?;
-        if let Some(drafted) = self.drafts.last_mut() {
-            drafted.body = body;
-        }
-        Ok(Delivered {
-            uid,
-            uid_validity,
-            modseq,
-            email,
         })
     }
 
@@ -268,7 +209,7 @@ impl Draft {
         destination: u32,
         moved: bool,
     ) -> Result<Transferring> {
-        let save_date = self.now;
+        let save_date = self.records.now;
         self.fold();
         let fold = &self.scratch;
         let missing = |id| Error::NoSuchMailbox {
@@ -339,6 +280,33 @@ impl Draft {
         }
         Ok(found)
     }
+}
+
+impl Drafts {
+    pub(super) fn new(first_modseq: u64, now_ms: i64) -> Self {
+        Self {
+            list: Vec::new(),
+            first_modseq,
+            now: now_ms.div_euclid(1000),
+        }
+    }
+
+    /// Drafts a change; returns its MODSEQ.
+    pub(super) fn push(&mut self, mailbox: u32, change: Change) -> Result<ModSeq> {
+        let raw = self.first_modseq + self.list.len() as u64;
+        let modseq = ModSeq::new(raw).ok_or_else(|| Error::Exhausted {
+            name: "the account".into(),
+            what: "MODSEQs",
+        })?;
+        self.list.push(Drafted {
+            filed: None,
+            mailbox,
+            modseq: raw,
+            change,
+            body: None,
+        });
+        Ok(modseq)
+    }
 
     /// Adds the drafts to the batch that fills; returns their numbers. A message body that several drafts bring is
     /// written with the first.
@@ -349,8 +317,8 @@ impl Draft {
         group: &mut GroupWriter<'_>,
         bodies: &[NewBody<'_>],
     ) -> Vec<u64> {
-        let mut numbers = Vec::with_capacity(self.drafts.len());
-        for drafted in &mut self.drafts {
+        let mut numbers = Vec::with_capacity(self.list.len());
+        for drafted in &mut self.list {
             let body = drafted.body.and_then(|at| bodies.get(at));
             let new = NewRecord {
                 account: drafted.filed.unwrap_or(account),
@@ -368,11 +336,11 @@ impl Draft {
         numbers
     }
 
-    /// The account with the drafts, which got the numbers from `first` on.
-    pub(crate) fn finish(&self, mut head: Fold, numbers: &[u64]) -> Fold {
-        let numbered = self.drafts.iter().zip(numbers);
+    /// The account with the drafts, which got these numbers.
+    pub(crate) fn finish(&self, mut head: Head, numbers: &[u64]) -> Head {
+        let numbered = self.list.iter().zip(numbers);
         for (drafted, number) in numbered.filter(|(drafted, _)| drafted.filed.is_none()) {
-            let header = drafted.header(&head, *number);
+            let header = drafted.header(head.row.key, head.row.last_record, *number);
             head.apply(&header, &drafted.change);
         }
         head
@@ -380,11 +348,11 @@ impl Draft {
 }
 
 impl Drafted {
-    pub(crate) fn header(&self, fold: &Fold, number: u64) -> RecordHeader {
+    fn header(&self, account: AccountId, previous: u64, number: u64) -> RecordHeader {
         RecordHeader {
             number,
-            previous: fold.last_record,
-            account: fold.id,
+            previous,
+            account,
             mailbox: self.mailbox,
             modseq: self.modseq,
         }
@@ -396,10 +364,10 @@ const BATCH_LEN_MAX: u64 = 768 << 20;
 
 /// Whether drafts that go into one batch, with `bodies_len` bytes of messages, are not too much for it.
 pub(crate) fn batch_fits<'a>(
-    drafts: impl IntoIterator<Item = &'a Draft>,
+    drafts: impl IntoIterator<Item = &'a Drafts>,
     bodies_len: usize,
 ) -> Result<()> {
-    let drafts = drafts.into_iter().flat_map(|draft| &draft.drafts);
+    let drafts = drafts.into_iter().flat_map(|drafts| &drafts.list);
     let records: u64 = drafts.map(|drafted| drafted.change.rough_len()).sum();
     let (len, max) = (records + bodies_len as u64, BATCH_LEN_MAX);
     if len <= max {

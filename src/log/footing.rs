@@ -7,7 +7,7 @@ use bytes::Bytes;
 
 use super::segment::Segment;
 use crate::error::Result;
-use crate::format::footer::{self, AccountRun, RecordAt, Trailer};
+use crate::format::footer::{self, AccountRun, MergedRun, RecordAt, Trailer};
 use crate::format::{Fault, PAGE};
 use crate::io::File;
 use crate::mail::AccountId;
@@ -17,6 +17,32 @@ use crate::mail::AccountId;
 pub(super) struct Footer {
     pub(super) trailer: Trailer,
     verified: Vec<AtomicU64>,
+}
+
+/// A table of a footer that is sorted by account; its entries have one length.
+#[derive(Clone, Copy)]
+struct Entries {
+    /// From the start of the footer.
+    at: usize,
+    count: usize,
+}
+
+const _: () = assert!(footer::ACCOUNT_ENTRY == footer::MERGED_ENTRY);
+
+impl Entries {
+    fn accounts(trailer: &Trailer) -> Self {
+        Self {
+            at: trailer.accounts_at(),
+            count: trailer.account_count as usize,
+        }
+    }
+
+    fn merged(trailer: &Trailer) -> Self {
+        Self {
+            at: trailer.merged_at(),
+            count: trailer.merged_count as usize,
+        }
+    }
 }
 
 impl Footer {
@@ -52,7 +78,7 @@ impl Footer {
 
     /// The numbers of `account`'s records in the segment, ascending.
     pub(super) fn numbers(&self, segment: &Segment, account: &AccountId) -> Result<Vec<u64>> {
-        let index = self.lower_bound(segment, account)?;
+        let index = self.lower_bound(segment, Entries::accounts(&self.trailer), account)?;
         match self.run(segment, index)? {
             Some(run) if run.account == *account => self.list(segment, &run),
             _ => Ok(Vec::new()),
@@ -67,7 +93,8 @@ impl Footer {
         limit: usize,
     ) -> Result<Vec<(AccountId, u64)>> {
         let mut found = Vec::new();
-        let mut index = self.lower_bound(segment, keys.start())?;
+        let mut index =
+            self.lower_bound(segment, Entries::accounts(&self.trailer), keys.start())?;
         while let Some(run) = self.run(segment, index)? {
             if run.account > *keys.end() || found.len() >= limit {
                 break;
@@ -80,10 +107,38 @@ impl Footer {
         Ok(found)
     }
 
-    /// Index of the first account that is not below `key`. Ids are as good as random, so that guessing from the first
-    /// eight bytes comes close; each second step halves what is left, whatever the ids are.
-    fn lower_bound(&self, segment: &Segment, key: &AccountId) -> Result<usize> {
-        let (mut low, mut high) = (0, self.trailer.account_count as usize);
+    /// In which of the segments that the merged table covers an account of `keys` may have records, as bits; `None` if
+    /// there is no such table, or too much of it to read.
+    pub(super) fn merged(
+        &self,
+        segment: &Segment,
+        keys: &RangeInclusive<AccountId>,
+    ) -> Result<Option<u64>> {
+        /// Entries that are read at most: a wider search asks each segment.
+        const ENTRIES_MAX: usize = 4096;
+        if self.trailer.merged.is_empty() {
+            return Ok(None);
+        }
+        let table = Entries::merged(&self.trailer);
+        let first = self.lower_bound(segment, table, keys.start())?;
+        let mut bits = 0;
+        for index in first..first + ENTRIES_MAX {
+            let Some(entry) = self.entry(segment, table, index)? else {
+                return Ok(Some(bits));
+            };
+            let run = MergedRun::decode(&entry).map_err(|fault| segment.fault(0, fault))?;
+            if run.account > *keys.end() {
+                return Ok(Some(bits));
+            }
+            bits |= run.segments;
+        }
+        Ok(None)
+    }
+
+    /// Index of the first entry whose account is not below `key`. Ids are as good as random, so that guessing from the
+    /// first eight bytes comes close; each second step halves what is left, whatever the ids are.
+    fn lower_bound(&self, segment: &Segment, table: Entries, key: &AccountId) -> Result<usize> {
+        let (mut low, mut high) = (0, table.count);
         let (mut from, mut to) = (0, u64::MAX);
         let wanted = prefix(key);
         let mut guess = true;
@@ -94,28 +149,34 @@ impl Footer {
             let guessed = usize::try_from(guessed.min(span)).unwrap_or(0);
             let probe = low + if guess { guessed } else { (high - low) / 2 };
             guess = !guess;
-            let Some(run) = self.run(segment, probe)? else {
+            let Some(entry) = self.entry(segment, table, probe)? else {
                 break;
             };
-            if run.account < *key {
-                (low, from) = (probe + 1, prefix(&run.account));
+            let account = AccountId::from_bytes(entry.first_chunk().copied().unwrap_or_default());
+            if account < *key {
+                (low, from) = (probe + 1, prefix(&account));
             } else {
-                (high, to) = (probe, prefix(&run.account));
+                (high, to) = (probe, prefix(&account));
             }
         }
         Ok(low)
     }
 
-    /// The entry of the account at `index`.
-    fn run(&self, segment: &Segment, index: usize) -> Result<Option<AccountRun>> {
-        if index >= self.trailer.account_count as usize {
+    /// The entry at `index` of a table by account.
+    fn entry(&self, segment: &Segment, table: Entries, index: usize) -> Result<Option<Bytes>> {
+        if index >= table.count {
             return Ok(None);
         }
-        let at = self.trailer.accounts_at() + index * footer::ACCOUNT_ENTRY;
-        let entry = self.read(segment, at, footer::ACCOUNT_ENTRY)?;
-        AccountRun::decode(&entry)
-            .map(Some)
-            .map_err(|fault| segment.fault(self.trailer.footer_at + at as u64, fault))
+        let at = table.at + index * footer::ACCOUNT_ENTRY;
+        self.read(segment, at, footer::ACCOUNT_ENTRY).map(Some)
+    }
+
+    /// The entry of the account at `index`.
+    pub(super) fn run(&self, segment: &Segment, index: usize) -> Result<Option<AccountRun>> {
+        let entry = self.entry(segment, Entries::accounts(&self.trailer), index)?;
+        let run = entry.map(|entry| AccountRun::decode(&entry));
+        run.transpose()
+            .map_err(|fault| segment.fault(self.trailer.footer_at, fault))
     }
 
     /// The record numbers of a run.
@@ -136,7 +197,9 @@ impl Footer {
         let bytes = self.read(segment, at, run.count as usize * 4)?;
         let index = |entry: &[u8]| entry.try_into().map_or(0, u32::from_le_bytes);
         let numbers = bytes.chunks_exact(4).map(|entry| u64::from(index(entry)));
-        Ok(numbers.map(|index| segment.first_record() + index).collect())
+        Ok(numbers
+            .map(|index| segment.first_record() + index)
+            .collect())
     }
 
     /// `len` bytes at `at` of the footer, all pages that they touch verified.

@@ -223,7 +223,8 @@ impl Shared {
         loop {
             let mut state = self.work.state.lock();
             let spare = state.spare_wanted.take();
-            let seal = state.seal.pop();
+            // The oldest first: the footers of some rest on those before.
+            let seal = (!state.seal.is_empty()).then(|| state.seal.remove(0));
             let heal = state.heal.pop();
             drop(state);
             if spare.is_none() && seal.is_none() && heal.is_none() {

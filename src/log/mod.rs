@@ -2,28 +2,34 @@
 //!
 //! It knows files, batches and records, and nothing of mailboxes. Reading order: `group` (what is about to be
 //! written), `queue` (who writes it), `writer` (how), `ledger` (the small files beside the log), `files`, `segment`,
-//! `footing` and `body` (reading), `scan`, `walk` and `recovery` (opening), `keeper` and `seal` (work off the commit path).
+//! `footing` and `body` (reading), `chain`, `search` and `merged` (finding), `scan`, `walk` and `recovery` (opening), `keeper` and `seal` (work off the commit path).
 //!
 //! Locks, in the order in which they may be taken:
 //! 1. `Writer`: held by whoever writes a batch, over its write and its sync. Nobody needs it to read or to join.
 //! 2. `Ledger`: held over writes of SEGMENTS and MANIFEST, when a segment begins or is sealed.
 //! 3. `Queue`: short, never over I/O.
-//! 4. the segment list and each segment's record table: read and written in place, never over I/O.
+//! 4. a segment's `reading`: held while its batches are read to find its records, by those who need them.
+//! 5. the segment list, each segment's record table, and the list of open files: never over I/O.
 
 mod body;
+mod chain;
 mod close;
 mod commit;
+mod fence;
 mod files;
 mod footing;
 mod group;
 mod keeper;
 mod large;
 mod ledger;
+mod lost;
+mod merged;
 mod position;
 mod queue;
 mod recovery;
 mod scan;
 mod seal;
+mod search;
 mod segment;
 #[cfg(test)]
 mod tests;
@@ -41,10 +47,14 @@ pub use recovery::{Cut, Hole, LostMessage, RecoveryReport, Unsynced};
 pub use verify::Damage;
 
 pub(crate) use body::Body;
+#[allow(unused_imports)] // As the rest of this, until accounts are loaded one by one.
+pub(crate) use chain::Chain;
 pub(crate) use group::{GroupWriter, NewBody, NewRecord};
 pub(crate) use large::LARGE;
 pub(crate) use position::Position;
 pub(crate) use recovery::{Replay, find_or_create, lock};
+#[allow(unused_imports)] // As the rest of this, until accounts are loaded one by one.
+pub(crate) use search::{SegmentInfo, SegmentScan};
 
 use crate::error::{Error, Result};
 use crate::format::StoreId;
@@ -234,6 +244,11 @@ impl Log {
     /// Whether the opening began at the position that it was given.
     pub(crate) fn fitted(&self) -> bool {
         self.shared.fitted
+    }
+
+    /// Bytes of all segments.
+    pub(crate) fn len(&self) -> u64 {
+        self.shared.log_len.load(Ordering::Relaxed)
     }
 
     pub(crate) fn stat(&self) -> LogStat {

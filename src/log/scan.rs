@@ -26,6 +26,8 @@ pub(super) struct Scanner {
     pub(super) limit: u64,
     window: Vec<u8>,
     window_at: u64,
+    /// Bytes read at a time, at least.
+    window_len: usize,
     /// Pages that the disk did not give.
     pub(super) unreadable: Vec<u64>,
 }
@@ -74,8 +76,15 @@ impl Scanner {
             limit,
             window: Vec::new(),
             window_at: 0,
+            window_len: WINDOW,
             unreadable: Vec::new(),
         }
+    }
+
+    /// Reads `len` bytes at a time, at least: for many small batches in a row.
+    pub(super) fn with_window(mut self, len: usize) -> Self {
+        self.window_len = len;
+        self
     }
 
     /// `len` bytes at `at`; fewer where the limit comes first. What the disk does not give reads as zeroes, which no
@@ -89,7 +98,7 @@ impl Scanner {
             .and_then(|start| usize::try_from(start).ok());
         let inside = start.is_some_and(|start| start.saturating_add(len) <= self.window.len());
         if !inside {
-            self.fill(at, len.max(WINDOW));
+            self.fill(at, len.max(self.window_len));
         }
         let start = usize::try_from(at - self.window_at).unwrap_or(usize::MAX);
         self.window.get(start..start + len).unwrap_or_default()

@@ -12,7 +12,7 @@ use super::segment::Segment;
 use super::walk::walk;
 use super::writer::edit_of;
 use crate::error::Result;
-use crate::format::footer::{self, RecordAt, Sealing, Trailer};
+use crate::format::footer::{self, Merged, RecordAt, Sealing, Trailer};
 use crate::format::segments::{Edit, What};
 use crate::format::{PAGE, padded};
 use crate::io::File;
@@ -133,7 +133,12 @@ impl Shared {
             records: places,
             owners: &owners,
         };
-        let bytes = footer::encode(segment.place, &sealing);
+        let table = self.merged_table(segment);
+        let merged = Merged {
+            segments: &table.segments,
+            accounts: &table.accounts,
+        };
+        let bytes = footer::encode_merged(segment.place, &sealing, merged);
         let page = bytes.get(bytes.len() - PAGE..).unwrap_or_default();
         let trailer = Trailer::decode(page).map_err(|fault| segment.fault(footer_at, fault))?;
         Ok(Built { bytes, trailer })

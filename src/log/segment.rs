@@ -173,6 +173,16 @@ impl Segment {
         self.end.store(end, Ordering::Release);
     }
 
+    /// Number after its last record; its first one's where that is not known.
+    pub(super) fn next_record(&self) -> u64 {
+        let listed = self.next_record.load(Ordering::Acquire);
+        let read = match &*self.table.read() {
+            Table::Open { places, .. } => places.len() as u64,
+            _ => 0,
+        };
+        listed.max(self.first_record() + read)
+    }
+
     /// Tells the number of the first record behind it, where the list does not.
     pub(super) fn set_next_record(&self, next: u64) {
         self.next_record.store(next, Ordering::Release);

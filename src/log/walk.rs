@@ -87,7 +87,8 @@ pub(super) fn walk(
     let mut gaps = survey.gaps.iter().peekable();
     for found in &survey.batches {
         while let Some(gap) = gaps.next_if(|gap| gap.start < found.offset) {
-            walk_gap(scanner, gap.clone(), next..found.head.first_record, each)?;
+            let within = next.max(numbers.start)..found.head.first_record.min(numbers.end);
+            walk_gap(scanner, gap.clone(), within, each)?;
         }
         next = found.head.first_record + u64::from(found.head.count);
         let records_at = found.offset + found.head.head_len() as u64;
@@ -109,7 +110,8 @@ pub(super) fn walk(
         }
     }
     let end = scanner.written_to(survey.end);
-    walk_gap(scanner, survey.end..end, next..numbers.end, each)
+    let within = next.max(numbers.start)..numbers.end;
+    walk_gap(scanner, survey.end..end, within, each)
 }
 
 /// A range where no batch begins: records and bodies are looked for one by one.

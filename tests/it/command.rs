@@ -257,13 +257,13 @@ fn verify_and_stat_of_a_sound_store() {
             .starts_with("whole: ")
     );
 
-    let stat = run(case.args("stat", &["--json"])).well().json();
+    let stat = run(case.args("stat", &["--count", "--json"])).well().json();
     assert_eq!(
         (&stat["accounts"], &stat["mailboxes"], &stat["messages"]),
         (&json!(1), &json!(3), &json!(6))
     );
     assert_eq!(stat["recovery"]["whole"], true);
-    let text = run(case.args("stat", &[])).well();
+    let text = run(case.args("stat", &["--count"])).well();
     assert!(
         text.text().contains("\nmessages        6\n"),
         "{}",
@@ -829,26 +829,20 @@ fn a_lost_record_is_missing_by_name() {
         "{}",
         lines[2]
     );
-    assert!(text.err.starts_with("warning: "), "{}", text.err);
 
     let verified = run(case.args("verify", &["--json"])).ended(1).json();
-    assert_eq!(verified["recovery"]["lost"][0]["uid"], 2);
-    assert_eq!(verified["recovery"]["holes"].as_array().unwrap().len(), 1);
+    assert_eq!(verified["lost"][0]["uid"], 2);
+    assert_eq!(verified["damage"].as_array().unwrap().len(), 1);
     let one = run(case.args("verify", &["--account", "anna"])).ended(1);
     assert!(one.text().starts_with("not whole: "), "{}", one.text());
-    for (verb, more) in [("stat", &[][..]), ("list", &[])] {
+    for (verb, more) in [("stat", &["--count"][..]), ("list", &[])] {
         run(case.args(verb, more)).ended(1);
     }
     // What is there can be had, and written to.
     run(case.args("show", &["--account", "anna", "--uid", "3"])).ended(0);
     let path = case.path("a.eml");
     let ran = run(case.args("import", &["--account", "anna", &path])).ended(0);
-    assert!(
-        ran.err.starts_with("recovered: closed cleanly; "),
-        "{}",
-        ran.err
-    );
-    assert!(ran.err.contains("\nlost: account "), "{}", ran.err);
+    assert!(ran.err.contains("lost: account "), "{}", ran.err);
 }
 
 #[test]

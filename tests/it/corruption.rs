@@ -23,8 +23,9 @@ struct Sample {
     mail: Mail,
 }
 
+/// All of the log is read at opening, so that all damage is reported there.
 fn options_here(run: u64) -> Options {
-    options(run)
+    options(run).replay_all(true)
 }
 
 /// The workload, closed or not, up to before the steps that delete most of it.
@@ -47,9 +48,11 @@ fn sample(closed: bool, first_run: u64) -> Sample {
 /// What can be read. Bytes must be those of `expected`, where it is given.
 fn served(store: &Store, expected: Option<&Mail>) -> Mail {
     let mut mail = Mail::new();
-    for name in store.accounts(None, 100) {
+    let mut names = store.accounts(None, 100).unwrap();
+    names.sort();
+    for name in names {
         let account = store.account(&name).unwrap();
-        for info in account.mailboxes() {
+        for info in account.mailboxes().unwrap() {
             let view = account.mailbox(&info.name).unwrap().view().unwrap();
             for row in view.iter() {
                 let read = view.message(row.uid).and_then(|message| message.bytes());

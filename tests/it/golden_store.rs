@@ -64,8 +64,8 @@ fn fill(store: &Store) {
 /// All that can be seen of it.
 fn seen(store: &Store) -> Vec<String> {
     let anna = store.account("anna@example.it").unwrap();
-    let mut seen = vec![format!("{:?}", anna.subscriptions())];
-    for info in anna.mailboxes() {
+    let mut seen = vec![format!("{:?}", anna.subscriptions().unwrap())];
+    for info in anna.mailboxes().unwrap() {
         let view = anna.mailbox(&info.name).unwrap().view().unwrap();
         seen.push(format!(
             "{} {} {}",

@@ -45,10 +45,12 @@ pub(crate) fn message(seed: u64, len: usize) -> Vec<u8> {
 /// bytes panic, bytes that are refused are shown as such.
 pub(crate) fn state(store: &Store) -> String {
     let mut out = String::new();
-    for name in store.accounts(None, 1000) {
+    let mut names = store.accounts(None, 1000).unwrap();
+    names.sort();
+    for name in names {
         let account = store.account(&name).unwrap();
-        writeln!(out, "{name} {:?}", account.subscriptions()).unwrap();
-        for info in account.mailboxes() {
+        writeln!(out, "{name} {:?}", account.subscriptions().unwrap()).unwrap();
+        for info in account.mailboxes().unwrap() {
             mailbox_state(&account, &info.name, &mut out);
         }
     }

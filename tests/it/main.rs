@@ -8,6 +8,7 @@
 )]
 
 mod bad_input;
+mod changes;
 #[cfg(feature = "cli")]
 mod cli;
 #[cfg(feature = "cli")]

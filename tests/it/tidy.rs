@@ -286,6 +286,8 @@ fn each_rule_finds_what_breaks_it() {
         ),
         ("src/log.rs", "fn of(store: &crate::store::Store) {}"),
         ("src/io/mod.rs", "use crate::format::Fault;"),
+        ("src/log/mod.rs", "use crate::directory::Row;"),
+        ("src/directory/mod.rs", "use crate::index::Index;"),
         ("src/io/mod.rs", "pub(crate) use crate::Options;"),
         ("src/store.rs", "// na\u{ef}ve"),
         ("src/store.rs", concat!("// TO", "DO: later")),

@@ -46,6 +46,7 @@ pub(crate) fn run(args: &Import, out: &mut Output) -> Result<Verdict, CliError> 
     let mut import = Run::new(targets, read::total_bytes(&args.path));
     let done = import.all(args);
     import.progress.finish();
+    store::warn_of_lost(&store);
     let closed = store.close();
     done?;
     closed?;

@@ -14,6 +14,8 @@
 //! Decoding verifies every checksum but those of the digests, builds no row, and copies no column of bytes that lie
 //! right: the fold's leaves are ranges of `bytes`, which live as long as it.
 
+use std::collections::BTreeSet;
+use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -54,36 +56,60 @@ pub(crate) fn covered(fold: &Fold) -> u64 {
 /// # Cost
 /// Time and memory by the entries of the account: 72 bytes each or a little more.
 pub(crate) fn encode(fold: &Fold, digests: Option<&mut DigestOf<'_>>) -> Result<Vec<u8>> {
-    let mut columns = Vec::new();
-    for mailbox in fold.mailboxes.values() {
-        EntryColumns::encode(mailbox.entries.leaves(), &mut columns);
-        if own_members(mailbox) {
-            MemberColumns::encode(mailbox.members.leaves(), &mut columns);
-        }
-    }
+    let own = own_members(fold);
+    let columns_len = columns_len(fold, &own);
     let digests = match digests {
         None => Vec::new(),
         Some(digests) => encode_digests(fold, digests)?,
     };
-    let mut out = Vec::with_capacity(columns.len() + digests.len() + (64 << 10));
+    let mut out = Vec::new();
     out.put_u64(MAGIC);
     out.put_u16(VERSION);
     out.put_u16(0);
     out.put_u32(0);
-    out.put_u64(columns.len() as u64);
+    out.put_u64(columns_len as u64);
     out.put_u64(digests.len() as u64);
-    for part in columns.chunks(CHUNK).chain(digests.chunks(CHUNK)) {
-        out.put_u32(checksum(0, part));
+    let sums = out.len();
+    out.resize(sums + sums_len(columns_len) + sums_len(digests.len()), 0);
+    root::encode(fold, &own, &mut out);
+    let root_end = out.len();
+    out.resize(padded(root_end + 4, 8), 0);
+    let columns = out.len();
+    // Nearly all there is of a large account: written once, where it stays.
+    out.reserve_exact(columns_len + digests.len());
+    for (id, mailbox) in fold.mailboxes.iter() {
+        EntryColumns::encode(mailbox.entries.leaves(), &mut out);
+        if own.contains(id) {
+            MemberColumns::encode(mailbox.members.leaves(), &mut out);
+        }
     }
-    root::encode(fold, own_members, &mut out);
-    let len = u32::try_from(out.len() + 4).unwrap_or(u32::MAX);
-    patch_u32(&mut out, 12, len);
-    let sum = checksum(0, &out);
-    out.put_u32(sum);
-    out.resize(padded(out.len(), 8), 0);
-    out.put(&columns);
     out.put(&digests);
+    seal(&mut out, sums, root_end, columns..columns + columns_len);
     Ok(out)
+}
+
+fn columns_len(fold: &Fold, own_members: &BTreeSet<u32>) -> usize {
+    let len = |(id, mailbox): (&u32, &Arc<MailboxFold>)| {
+        let own = own_members.contains(id);
+        let members = own.then(|| MemberColumns::len_of(mailbox.members.len()));
+        EntryColumns::len_of(mailbox.entries.len()) + members.unwrap_or(0)
+    };
+    fold.mailboxes.iter().map(len).sum()
+}
+
+/// Puts the length of the root and all checksums in their places.
+fn seal(out: &mut [u8], sums: usize, root_end: usize, columns: Range<usize>) {
+    let digests = out.get(columns.end..).unwrap_or_default();
+    let pieces = out.get(columns).unwrap_or_default().chunks(CHUNK);
+    let pieces = pieces.chain(digests.chunks(CHUNK));
+    let found: Vec<u32> = pieces.map(|piece| checksum(0, piece)).collect();
+    for (index, sum) in found.into_iter().enumerate() {
+        patch_u32(out, sums + index * 4, sum);
+    }
+    let len = u32::try_from(root_end + 4).unwrap_or(u32::MAX);
+    patch_u32(out, 12, len);
+    let sum = checksum(0, out.get(..root_end).unwrap_or_default());
+    patch_u32(out, root_end, sum);
 }
 
 fn encode_digests(fold: &Fold, digest_of: &mut DigestOf<'_>) -> Result<Vec<u8>> {
@@ -98,10 +124,19 @@ fn encode_digests(fold: &Fold, digest_of: &mut DigestOf<'_>) -> Result<Vec<u8>> 
     Ok(out)
 }
 
-/// Whether a mailbox's members need columns: its Emails do not ascend with its UIDs, or an entry is not its Email's.
-fn own_members(mailbox: &MailboxFold) -> bool {
-    let emails = || mailbox.entries.leaves().flat_map(|leaf| leaf.email());
-    mailbox.members.len() != mailbox.entries.len() || !emails().is_sorted_by(|a, b| a < b)
+/// The mailboxes whose members need columns: Emails do not ascend with UIDs, or an entry is not its Email's.
+fn own_members(fold: &Fold) -> BTreeSet<u32> {
+    let needs = |mailbox: &MailboxFold| {
+        let mut last = None;
+        let mut rises = |email: &u64| last.replace(*email) < Some(*email);
+        mailbox.members.len() != mailbox.entries.len()
+            || !mailbox
+                .entries
+                .leaves()
+                .all(|leaf| leaf.email().iter().all(&mut rises))
+    };
+    let found = fold.mailboxes.iter().filter(|(_, mailbox)| needs(mailbox));
+    found.map(|(id, _)| *id).collect()
 }
 
 /// A base's parts, the root and the columns verified.
@@ -152,8 +187,31 @@ fn sums_len(len: usize) -> usize {
     len.div_ceil(CHUNK).saturating_mul(4)
 }
 
+/// Columns from this length on are verified by two threads: reading them in is most of what opening a large mailbox costs.
+const HALVED: usize = 8 << 20;
+
 /// Compares bytes with the checksums of their pieces.
 fn verify(bytes: &[u8], sums: &[u8]) -> Result<(), Fault> {
+    if bytes.len() < HALVED {
+        return verify_part(bytes, sums);
+    }
+    let pieces = bytes.len() / CHUNK / 2;
+    let (front, back) = bytes.split_at(pieces * CHUNK);
+    let (front_sums, back_sums) = sums.split_at(sums.len().min(pieces * 4));
+    std::thread::scope(|scope| {
+        let thread = std::thread::Builder::new().name("mailkeep-verify".into());
+        let other = thread.spawn_scoped(scope, || verify_part(back, back_sums));
+        let front = verify_part(front, front_sums);
+        let back = match other.map(std::thread::ScopedJoinHandle::join) {
+            Ok(Ok(verified)) => verified,
+            // No thread was to be had, or it ended otherwise.
+            Ok(Err(_)) | Err(_) => verify_part(back, back_sums),
+        };
+        front.and(back)
+    })
+}
+
+fn verify_part(bytes: &[u8], sums: &[u8]) -> Result<(), Fault> {
     let mut sums = Take::new(sums);
     for piece in bytes.chunks(CHUNK) {
         check_sum(checksum(0, piece), sums.u32()?)?;

@@ -87,7 +87,8 @@ pub(crate) fn blobs_of(
 }
 
 /// The next blob of the image that ends in `newest`: `fold` is the account after `records`. Those that the image
-/// covers already are passed over; `None` where none is left.
+/// covers already are passed over. `None` where none is left, or where the last of them is a part of a base record whose
+/// other parts are still to come: the records then go with the next call.
 ///
 /// An image that cannot be read is no error: the account is written whole.
 ///
@@ -103,14 +104,21 @@ pub(crate) fn grow(
     records: &[(RecordHeader, Change)],
     digests: Option<&mut DigestOf<'_>>,
 ) -> Result<Option<Grown>> {
+    if fold.gathering.is_some() {
+        return Ok(None);
+    }
     let Some(newest) = newest else {
         return whole(fold, Vec::new(), digests).map(Some);
     };
+    let rebased = records
+        .iter()
+        .any(|(_, change)| matches!(change, Change::Base(_)));
     let records = Records::of(records, newest.record);
     if records.is_empty() {
         return Ok(None);
     }
-    if let Ok(Some(grown)) = next_piece(blobs, fold, newest, records) {
+    // A piece that repeats the account would be longer than the account.
+    if !rebased && let Ok(Some(grown)) = next_piece(blobs, fold, newest, records) {
         return Ok(Some(grown));
     }
     let replaced = blobs_of(blobs, fold.id, newest).unwrap_or_else(|_| vec![*newest]);

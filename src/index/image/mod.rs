@@ -18,15 +18,4 @@ pub(crate) mod store;
 #[cfg(test)]
 mod testing;
 
-/// Where a blob is, and what it covers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct ImageAt {
-    /// Number of the file.
-    pub(crate) file: u32,
-    /// Length of the blob in bytes, without its head in the file; never 0.
-    pub(crate) len: u32,
-    /// Where its head begins in the file.
-    pub(crate) offset: u64,
-    /// The image, up to and with this blob, is the account after the record of this number.
-    pub(crate) record: u64,
-}
+pub(crate) use crate::directory::ImageAt;

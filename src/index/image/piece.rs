@@ -106,6 +106,11 @@ fn slim(change: &Change) -> Cow<'_, Change> {
             deliver.summary = Summary::of(b"");
             Cow::Owned(Change::Deliver(deliver))
         }
+        Change::Assign(assign) => {
+            let mut assign = assign.clone();
+            assign.deliver.summary = Summary::of(b"");
+            Cow::Owned(Change::Assign(assign))
+        }
         _ => Cow::Borrowed(change),
     }
 }

@@ -48,8 +48,8 @@ pub(super) struct Root {
     pub(super) mailboxes: Vec<MailboxRoot>,
 }
 
-/// Appends the root of `fold`. `own_members` says of which mailboxes the members have columns.
-pub(super) fn encode(fold: &Fold, own_members: impl Fn(&MailboxFold) -> bool, out: &mut Vec<u8>) {
+/// Appends the root of `fold`. The members of the mailboxes in `own_members` have columns.
+pub(super) fn encode(fold: &Fold, own_members: &BTreeSet<u32>, out: &mut Vec<u8>) {
     out.put(fold.id.as_bytes());
     out.put_u32(u32::from(fold.exists));
     out.put_u32(fold.uid_validity_mark);
@@ -63,6 +63,7 @@ pub(super) fn encode(fold: &Fold, own_members: impl Fn(&MailboxFold) -> bool, ou
     out.put_u64(fold.fence);
     out.put_u64(fold.assigned);
     out.put_u64(fold.chain_breaks);
+    out.put_u64(fold.bad_bases);
     put_text(out, &fold.name);
     put_count(out, fold.subscriptions.len());
     for (principal, name) in fold.subscriptions.iter() {
@@ -84,7 +85,7 @@ pub(super) fn encode(fold: &Fold, own_members: impl Fn(&MailboxFold) -> bool, ou
     put_count(out, fold.mailboxes.len());
     for (id, mailbox) in fold.mailboxes.iter() {
         out.put_u32(*id);
-        put_mailbox(out, fold, mailbox, own_members(mailbox));
+        put_mailbox(out, fold, mailbox, own_members.contains(id));
     }
 }
 
@@ -107,6 +108,7 @@ pub(super) fn decode(bytes: &[u8]) -> Result<Root, Fault> {
     fold.fence = take.number("record number")?;
     fold.assigned = take.number("record number")?;
     fold.chain_breaks = take.number("breaks")?;
+    fold.bad_bases = take.number("bad bases")?;
     fold.name = take_text(&mut take, "account name")?.into();
     fold.subscriptions = Arc::new(take_subscriptions(&mut take)?);
     fold.past_names = Arc::new(take_past_names(&mut take)?);

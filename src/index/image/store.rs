@@ -14,7 +14,7 @@
 //! Files are appended to by the process that made them only: what an earlier one wrote behind its last checkpoint is
 //! not known to be whole, so appends begin a new file. A file that a write or sync failed on is never written again.
 //!
-//! Locks: the state, held for look-ups only; and before it the active file, held while a blob is written.
+//! Locks, in this order: syncing; the active file, held while a blob is written; the state, held for look-ups only.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -24,6 +24,7 @@ use parking_lot::Mutex;
 
 use super::ImageAt;
 use super::chain::Blobs;
+use crate::directory::ImageFile;
 use crate::error::{Error, Result};
 use crate::format::bytes::{NUMBER_MAX, Put, Take, check, patch_u32, within};
 use crate::format::{Fault, StoreId, checksum, padded};
@@ -43,22 +44,13 @@ const OPEN_MAX: usize = 256;
 /// The folder of all files.
 const FOLDER: &str = "index";
 
-/// A file of blobs, as a checkpoint remembers it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct ImageFile {
-    /// Its number.
-    pub(crate) number: u32,
-    /// Bytes of whole blobs in it; what lies behind is of no use.
-    pub(crate) len: u64,
-    /// Bytes in it that no image needs any more.
-    pub(crate) dead: u64,
-}
-
 /// All image files of a store.
 #[derive(Debug)]
 pub(crate) struct ImageStore {
     storage: Arc<dyn Storage>,
     store: StoreId,
+    /// Held by the one that syncs: another finds nothing left to sync only when all of it is durable.
+    syncing: Mutex<()>,
     active: Mutex<Active>,
     state: Mutex<State>,
 }
@@ -110,6 +102,7 @@ impl ImageStore {
         Self {
             storage,
             store,
+            syncing: Mutex::new(()),
             active: Mutex::new(Active {
                 open: None,
                 next_number: next_number.max(above),
@@ -206,6 +199,7 @@ impl ImageStore {
     /// [`Error::Io`]. What the file holds that failed is in doubt for ever: this then fails until the file is
     /// [removed](Self::remove), so that no checkpoint names its blobs.
     pub(crate) fn sync(&self) -> Result<()> {
+        let _one_at_a_time = self.syncing.lock();
         let (files, unnamed) = {
             let mut active = self.active.lock();
             (
@@ -242,6 +236,13 @@ impl ImageStore {
                 .dead
                 .saturating_add(end_of(at) - at.offset)
                 .min(file.len);
+        }
+    }
+
+    /// Nothing in a file is needed any more.
+    pub(crate) fn forget(&self, number: u32) {
+        if let Some(file) = self.state.lock().files.get_mut(&number) {
+            file.dead = file.len;
         }
     }
 

@@ -3,7 +3,8 @@
 use proptest::prelude::*;
 
 use crate::format::change::{
-    BodyAt, Change, CreateMailbox, Deliver, Fence, Flag, MailboxProperties, Transfer, Transferred,
+    Assign, BodyAt, Change, CreateMailbox, Deliver, Fence, Flag, MailboxProperties, Transfer,
+    Transferred,
 };
 use crate::format::record::RecordHeader;
 use crate::index::buckets::Bucket;
@@ -76,7 +77,7 @@ pub(super) fn seen(fold: &Fold) -> Seen {
     };
     Seen {
         text: format!(
-            "{} {:?} {} {} {} {} {} {} {} {:?} {:?} {} {:?} {} {} {} {}",
+            "{} {:?} {} {} {} {} {} {} {} {:?} {:?} {} {:?} {} {} {} {} {}",
             fold.id,
             fold.name,
             fold.exists,
@@ -94,6 +95,7 @@ pub(super) fn seen(fold: &Fold) -> Seen {
             fold.fence,
             fold.assigned,
             fold.chain_breaks,
+            fold.bad_bases,
         ),
         mailboxes: fold.mailboxes.iter().map(mailbox).collect(),
     }
@@ -239,6 +241,16 @@ fn change((what, mailbox, number, other): Step, record: u64) -> Change {
             sort_order: number,
             ..MailboxProperties::default()
         }),
+        12 => match deliver(record as u32, record) {
+            Change::Deliver(deliver) => Change::Assign(Box::new(Assign {
+                deferred: record / 2,
+                deliver: Deliver {
+                    body: BodyAt::Record(record / 2),
+                    ..*deliver
+                },
+            })),
+            other => other,
+        },
         // Emails out of order and twice, UIDs that are taken.
         11 => deliver(number, other),
         _ => deliver(record as u32, record),

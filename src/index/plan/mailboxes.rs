@@ -42,7 +42,7 @@ impl Draft {
         let alias = target.alias(key);
         // Back to the name that it was created with: there it is found anyway.
         if alias != target {
-            self.drafts.push(Drafted {
+            self.records.list.push(Drafted {
                 filed: Some(alias),
                 mailbox: 0,
                 modseq: 0,

@@ -10,8 +10,6 @@ use super::opening::Opening;
 use super::report::RecoveryReport;
 use super::tail;
 use crate::error::{Error, Result};
-use crate::format::change::{Change, Fence};
-use crate::format::record::RecordHeader;
 use crate::format::segments::Edit;
 use crate::io::Storage;
 use crate::log::files::Files;
@@ -19,9 +17,8 @@ use crate::log::keeper::{Keeper, Work};
 use crate::log::ledger::Ledger;
 use crate::log::queue::Queue;
 use crate::log::writer::{Active, Writer, segment_len};
-use crate::log::{Log, NewRecord, Shared};
-use crate::mail::AccountId;
-use crate::options::{Durability, Options};
+use crate::log::{Log, Shared};
+use crate::options::Options;
 
 /// What an open log is put together from.
 pub(super) struct Parts {
@@ -172,44 +169,10 @@ impl Opening<'_> {
             if covered || last_lost < first_lost {
                 continue;
             }
-            let fence = Fence {
-                first_lost,
-                last_lost,
-                bound: bound(last_lost - first_lost + 1, bytes),
-            };
-            let header = RecordHeader {
-                number: 0,
-                previous: 0,
-                account: AccountId::from_bytes([0; 16]),
-                mailbox: 0,
-                modseq: 0,
-            };
-            let change = Change::Fence(fence);
-            let joined = log.join(Durability::Durable, &[], |group| {
-                let new = NewRecord {
-                    account: header.account,
-                    mailbox: 0,
-                    modseq: 0,
-                    previous: 0,
-                    change: &mut change.clone(),
-                };
-                group.push(new, None)
-            })?;
-            let Some((batch, number)) = joined else {
-                continue;
-            };
-            log.shared.wait(batch)?;
-            self.replay
-                .replay(&RecordHeader { number, ..header }, &change);
+            let fenced = log.fence(first_lost, last_lost, bytes)?;
+            self.replay.replay(&fenced.0, &fenced.1);
             self.fenced.push((first_lost, last_lost));
         }
         Ok(())
     }
-}
-
-/// No account lost more UIDs, MODSEQs or ids than this: each record is one MODSEQ, and a UID takes 16 bytes or more.
-fn bound(records: u64, bytes: u64) -> u32 {
-    u32::try_from(records.saturating_add(bytes / 16))
-        .unwrap_or(u32::MAX)
-        .saturating_add(1)
 }

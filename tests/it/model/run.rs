@@ -7,8 +7,8 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use mailkeep::{
-    Commit, Delivered, Durability, Error, Flagged, Mailbox as Handle, MailboxProperties, ModSeq,
-    Options, Outcome, Store, Transferring, Uid, UidSet, View,
+    Changes, Commit, Delivered, Durability, Error, Flagged, Mailbox as Handle, MailboxProperties,
+    ModSeq, Options, Outcome, Receipt, Store, Transferring, Uid, UidSet, View,
 };
 
 use super::ledger::Ledger;
@@ -775,6 +775,8 @@ impl Runner {
         let mailbox = shown.and_then(|account| account.mailboxes.get(&found.mailbox));
         match (found.handle.view(), mailbox) {
             (Ok(view), Some(mailbox)) => {
+                // What it hashes is kept, for the ones later to go by.
+                found.handle.receipt().map_err(|e| e.to_string())?;
                 if self.views.len() == 3 {
                     self.views.remove(0);
                 }
@@ -789,12 +791,23 @@ impl Runner {
     fn reopen(&mut self) -> Checked {
         self.kept.clear();
         let store = self.store.take().ok_or("no store")?;
+        let left = store.clone();
         store.close().map_err(|e| e.to_string())?;
         self.settle()?;
         if !self.pending.is_empty() {
             return Err("closed, and a commit still waits".into());
         }
+        // By what was kept while it ran.
+        let before = told(&left).map_err(|e| e.to_string())?;
+        drop(left);
         self.open();
+        let recovery = self.store().recovery();
+        if recovery.is_whole() && recovery.unsynced.is_none() {
+            let after = told(self.store()).map_err(|e| e.to_string())?;
+            if after != before {
+                return Err(format!("an opening changed {before:?} to {after:?}"));
+            }
+        }
         let mut world = self.head.clone();
         self.adopt_fence(&mut world)?;
         self.head = world.clone();
@@ -973,4 +986,17 @@ impl Runner {
         let number = self.ledger.account(found.account).modseq(token)?;
         Some((token, number))
     }
+}
+
+/// Receipts of all accounts, and what a client that was never there is told of each mailbox.
+fn told(store: &Store) -> Result<Vec<(String, Receipt, Vec<Changes>)>, Error> {
+    let mut names = store.accounts(None, 1000)?;
+    names.sort();
+    let told = names.into_iter().map(|name| {
+        let account = store.account(&name)?;
+        let mailboxes = account.mailboxes()?.into_iter();
+        let changes = mailboxes.map(|info| account.mailbox(&info.name)?.changes_since(ModSeq::MIN));
+        Ok((name, account.receipt()?, changes.collect::<Result<_, _>>()?))
+    });
+    told.collect()
 }

@@ -72,9 +72,8 @@ proptest! {
         let all: Vec<_> = first.iter().chain(&then).copied().collect();
         let all = records(&all);
         let mut bytes = bytes_of(&fold_of(&all[..=first.len()])).to_vec();
-        let head = 32 + padded(0, 8);
         for (at, value) in edits {
-            let at = head + at.index(bytes.len() - head);
+            let at = 32 + at.index(bytes.len() - 32);
             bytes[at] = value;
         }
         mend(&mut bytes);
@@ -177,7 +176,8 @@ fn an_entry_takes_84_bytes_at_most() {
 /// Goal: what the root says must fit the columns: each of these is written with good checksums and refused.
 #[test]
 fn a_root_that_contradicts_its_columns_is_refused() {
-    let change: [(&str, fn(&mut MailboxFold)); 9] = [
+    type Lie = (&'static str, fn(&mut MailboxFold));
+    let lies: [Lie; 9] = [
         ("unseen", |mailbox| mailbox.counters.unseen += 1),
         ("deleted", |mailbox| mailbox.counters.deleted ^= 1),
         ("bytes", |mailbox| mailbox.counters.bytes -= 1),
@@ -196,7 +196,7 @@ fn a_root_that_contradicts_its_columns_is_refused() {
         }),
     ];
     let fold = plain(300);
-    for (what, change) in change {
+    for (what, change) in lies {
         let mut bad = fold.clone();
         change(Arc::make_mut(
             Arc::make_mut(&mut bad.mailboxes).get_mut(&1).unwrap(),

@@ -177,6 +177,36 @@ fn records_are_kept_once() {
     assert_eq!(seen(&load(&memory, ACCOUNT, &newest).unwrap()), seen(&fold));
 }
 
+/// Goal: an account that is written whole in the log is so in its image, once all parts are there.
+#[test]
+fn a_base_in_the_log_is_one_in_the_image() {
+    use crate::format::change::Base;
+    let mut fold = account(20);
+    let memory = Memory::default();
+    let newest = memory.grow(&fold, None, &[]).unwrap();
+    // A record is missing, so that the base is taken.
+    let bytes = base::encode(&fold, None).unwrap();
+    fold.chain_breaks = 1;
+    let mut made = Vec::new();
+    for (part, bytes) in (0..).zip(bytes.chunks(bytes.len() / 2 + 1)) {
+        let base = Base {
+            part,
+            parts: 2,
+            bytes: bytes.to_vec(),
+        };
+        let one = record(fold.last_record + 1, 0, Change::Base(base));
+        fold.apply(&one.0, &one.1);
+        made.push(one);
+        let grown = grow(&memory, &fold, Some(&newest), &made, None).unwrap();
+        assert_eq!(grown.is_some(), part == 1, "part {part}");
+        if let Some(grown) = grown {
+            assert!(is_base(&grown.bytes));
+            let newest = memory.keep(grown);
+            assert_eq!(seen(&load(&memory, ACCOUNT, &newest).unwrap()), seen(&fold));
+        }
+    }
+}
+
 /// Goal: a damaged, foreign or missing blob is an error at its place when loading, and no obstacle when growing.
 #[test]
 fn damage_is_told_and_grown_over() {

@@ -1,0 +1,114 @@
+//! Writing images: an account whose chain of records has grown is saved, so that loading it stays a few reads.
+
+use std::sync::Arc;
+
+use super::Index;
+use super::cell::Cell;
+use super::image::chain::{self, Grown};
+use super::sources::is_base;
+use crate::directory::{ImageAt, Row};
+use crate::error::Result;
+
+use super::fold::Fold;
+
+impl Index {
+    /// Saves the account as it is durable, if its chain has grown enough. Reads what the image lacks from the log.
+    pub(super) fn save_image(&self, cell: &Arc<Cell>) -> Result<()> {
+        let (fold, row) = {
+            let state = self.lock_loaded(cell)?;
+            let head = state.durable();
+            match &head.fold {
+                Some(fold) => (fold.clone(), head.row.clone()),
+                None => return Ok(()),
+            }
+        };
+        if row.records <= self.log.options().chain_max {
+            return Ok(());
+        }
+        let Some(grown) = self.grown(&fold, &row)? else {
+            return Ok(());
+        };
+        let at = self.images.append(cell.id, grown.record, &grown.bytes)?;
+        for old in &grown.replaced {
+            self.images.release(old);
+        }
+        let mut state = self.lock(cell);
+        state.imaged(at, row.records);
+        self.list(&mut state, cell.id);
+        Ok(())
+    }
+
+    /// The blob that brings the account's image up to the fold.
+    fn grown(&self, fold: &Fold, row: &Row) -> Result<Option<Grown>> {
+        // Pieces hold records of the account only: over a fence it is written whole.
+        let fenced = |at: &ImageAt| self.last_fence() > at.record;
+        let newest = row.image.filter(|at| !fenced(at));
+        let records = match &newest {
+            Some(at) => {
+                let below = fold.last_record + 1;
+                let chain = self
+                    .log
+                    .account_records(fold.id, below, at.record, &is_base)?;
+                chain.records
+            }
+            None => Vec::new(),
+        };
+        let mut grown = chain::grow(&self.images, fold, newest.as_ref(), &records, None)?;
+        if let (Some(grown), None, Some(old)) = (&mut grown, &newest, &row.image) {
+            grown.replaced = chain::blobs_of(&self.images, fold.id, old).unwrap_or_default();
+        }
+        Ok(grown)
+    }
+
+    /// Moves what is needed out of an image file that is mostly dead; whether there was one.
+    pub(super) fn reclaim_step(&self) -> Result<bool> {
+        let files = self.images.files();
+        let worn = files.iter().find(|file| {
+            file.dead < file.len && file.dead > file.len / 2 && !self.images.is_active(file.number)
+        });
+        let Some(worn) = worn else { return Ok(false) };
+        let mut needed = Vec::new();
+        let walked = self.images.walk(worn.number, |found| {
+            needed.push(found.account);
+            Ok(())
+        });
+        // A file that cannot be walked is given up: its accounts are folded from the log.
+        if let Err(error) = walked {
+            self.note_damage(&error);
+        }
+        needed.sort_unstable();
+        needed.dedup();
+        for id in needed {
+            self.move_image(id, worn.number)?;
+        }
+        self.images.forget(worn.number);
+        Ok(true)
+    }
+
+    /// Writes an account's image anew if it has a part in that file.
+    fn move_image(&self, id: crate::mail::AccountId, file: u32) -> Result<()> {
+        let Some(cell) = self.by_id(id)? else {
+            return Ok(());
+        };
+        let Some(at) = self.lock(&cell).durable().row.image else {
+            return Ok(());
+        };
+        let blobs = chain::blobs_of(&self.images, id, &at).unwrap_or_else(|_| vec![at]);
+        if blobs.iter().all(|blob| blob.file != file) {
+            return Ok(());
+        }
+        let fold = self.fold(&cell)?;
+        let (whole, records) = {
+            let state = self.lock(&cell);
+            (chain::grow(&self.images, &fold, None, &[], None)?, state.durable().row.records)
+        };
+        let Some(grown) = whole else { return Ok(()) };
+        let new = self.images.append(id, grown.record, &grown.bytes)?;
+        blobs.iter().for_each(|blob| self.images.release(blob));
+        let mut state = self.lock(&cell);
+        let covered = if grown.record == fold.last_record { records } else { 0 };
+        state.imaged(new, covered);
+        self.list(&mut state, id);
+        Ok(())
+    }
+}

@@ -1,0 +1,230 @@
+//! Opening: the checkpoint says what the directory covers, the log's tail says the rest.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, AtomicU64};
+
+use parking_lot::Mutex;
+
+use super::cells::Cells;
+use super::deferred::Waiting;
+use super::image::store::ImageStore;
+use super::sources::Segments;
+use super::{Index, names, tender};
+use crate::directory::{Checkpoint, Directory, FenceAt, Fences, Row};
+use crate::error::Result;
+use crate::format::change::{Change, Fence};
+use crate::format::record::RecordHeader;
+use crate::io::Storage;
+use crate::log::{Log, RecoveryReport, Replay, SegmentInfo};
+use crate::mail::{AccountId, NameKey};
+use crate::options::Options;
+
+/// Takes the records of the log's tail into rows.
+#[derive(Debug, Default)]
+struct Tail {
+    rows: BTreeMap<AccountId, Row>,
+    fences: Fences,
+    high: u32,
+    floor: u32,
+    /// The first record that was replayed.
+    from: u64,
+    deferred: Vec<(AccountId, u64)>,
+    hit: Vec<AccountId>,
+}
+
+impl Replay for Tail {
+    fn begin(&mut self, from: u64, fitted: bool) {
+        if !fitted {
+            *self = Self::default();
+        }
+        self.from = from;
+    }
+
+    fn replay(&mut self, header: &RecordHeader, change: &Change) {
+        match change {
+            Change::Fence(fence) => self.fence(header.number, fence),
+            change => {
+                if matches!(change, Change::Deferred(_)) {
+                    self.deferred.push((header.account, header.number));
+                }
+                self.check_chain(header);
+                note(&mut self.rows, &self.fences, header, change);
+                let mark = self.rows.get(&header.account).map(|row| row.uid_validity_mark);
+                self.high = self.high.max(mark.unwrap_or(0));
+            }
+        }
+    }
+}
+
+impl Tail {
+    fn fence(&mut self, number: u64, fence: &Fence) {
+        self.floor = self.floor.max(self.high.saturating_add(fence.bound));
+        self.fences.add(fence_at(number, fence));
+    }
+
+    /// A record names the one before it: if that should have been replayed and was not, it is lost.
+    fn check_chain(&mut self, header: &RecordHeader) {
+        let last = self.rows.get(&header.account).map(|row| row.last_record);
+        let broken = match last {
+            Some(last) => header.previous != last,
+            None => header.previous >= self.from,
+        };
+        let filed = header.account == AccountId::from_bytes([0; 16]) || header.previous == 0;
+        if broken && !filed && self.hit.last() != Some(&header.account) {
+            self.hit.push(header.account);
+        }
+    }
+}
+
+/// Takes over a record into the rows of a range of records.
+pub(super) fn note(
+    rows: &mut BTreeMap<AccountId, Row>,
+    fences: &Fences,
+    header: &RecordHeader,
+    change: &Change,
+) {
+    let row = rows
+        .entry(header.account)
+        .or_insert_with(|| Row::new(header.account));
+    fences.apply(row, header.number);
+    row.advance(header, change);
+}
+
+pub(super) fn fence_at(number: u64, fence: &Fence) -> FenceAt {
+    FenceAt {
+        number,
+        bound: fence.bound,
+        first_lost: fence.first_lost,
+        last_lost: fence.last_lost,
+    }
+}
+
+/// The row by which an account is found whose id does not begin with the key of its name: it was renamed, or is of a
+/// store whose ids were made otherwise.
+pub(super) fn stray(row: &Row, store: &[u8; 16]) -> Option<Row> {
+    let key = NameKey::new(store, row.name.as_deref()?);
+    let alias = row.key.alias(key);
+    (alias != row.key).then(|| Row::alias(alias, row.key, row.last_record))
+}
+
+/// A number above those of all files that are there: a checkpoint may yet come to name them.
+fn next_file(storage: &dyn Storage) -> u32 {
+    let files = storage.list("index").unwrap_or_default();
+    let numbers = files.iter().filter_map(|file| {
+        let (number, _) = file.name.split_once('.')?;
+        u32::from_str_radix(number, 16).ok()
+    });
+    numbers.max().map_or(1, |last| last.saturating_add(1))
+}
+
+/// Bytes of the log that the opening read.
+fn tail_len(log: &Log, checkpoint: Option<&Checkpoint>) -> u64 {
+    let from = log.replayed_from();
+    let read = |segment: &SegmentInfo| match checkpoint.map(|known| known.position) {
+        Some(at) if at.segment == segment.number => segment.len.saturating_sub(at.offset),
+        _ => segment.len,
+    };
+    let segments = log.segments().into_iter();
+    segments
+        .filter(|segment| segment.next_record > from)
+        .map(|segment| read(&segment))
+        .sum()
+}
+
+impl Index {
+    /// Opens the log and the index over it.
+    pub(crate) fn open(
+        storage: Arc<dyn Storage>,
+        options: Options,
+        lock: Option<Box<dyn Send + Sync>>,
+    ) -> Result<(Arc<Log>, Arc<Self>, RecoveryReport)> {
+        // What is given up has to be known record by record.
+        let options = match options.accept_loss {
+            true => options.replay_all(true),
+            false => options,
+        };
+        // Whatever is wrong with it: everything it says can be found again.
+        let checkpoint = Checkpoint::load(&*storage).unwrap_or_default();
+        let checkpoint = checkpoint.filter(|_| !options.replay_all);
+        let mut tail = Tail::default();
+        if let Some(checkpoint) = &checkpoint {
+            tail.fences = Fences::new(&checkpoint.fences);
+            tail.high = checkpoint.uid_validity_max;
+            tail.floor = checkpoint.uid_validity_floor;
+            tail.deferred.clone_from(&checkpoint.deferred);
+        }
+        let position = checkpoint.as_ref().map(|checkpoint| checkpoint.position);
+        let (log, mut recovery) =
+            Log::open(Arc::clone(&storage), options, lock, &mut tail, position.as_ref())?;
+        let fits = |checkpoint: &Checkpoint| log.fitted() && checkpoint.store == log.store();
+        let checkpoint = checkpoint.filter(fits);
+        tail.hit.sort_unstable();
+        tail.hit.dedup();
+        recovery.accounts_hit = std::mem::take(&mut tail.hit);
+        let index = Self::put_together(storage, Arc::new(log), checkpoint, tail)?;
+        Ok((Arc::clone(&index.log), Arc::new(index), recovery))
+    }
+
+    fn put_together(
+        storage: Arc<dyn Storage>,
+        log: Arc<Log>,
+        checkpoint: Option<Checkpoint>,
+        tail: Tail,
+    ) -> Result<Self> {
+        let (store, from) = (log.store(), log.replayed_from());
+        let known = checkpoint.as_ref();
+        let runs = known.map_or(&[][..], |known| &known.runs);
+        let images = known.map_or(&[][..], |known| &known.images);
+        let next_file = next_file(&*storage).max(known.map_or(1, |known| known.next_file));
+        let directory = Directory::open(
+            Arc::clone(&storage),
+            store,
+            runs,
+            tail.fences.all(),
+            from,
+            next_file,
+        );
+        for row in tail.rows.into_values() {
+            if let Some(alias) = stray(&row, &store.0) {
+                directory.put(alias);
+            }
+            directory.put(row);
+        }
+        let index = Self {
+            uncovered: Segments::new(Arc::clone(&log), directory.fences()),
+            cells: Cells::new(log.options().cache_bytes),
+            claims: names::Claims::default(),
+            last_fence: AtomicU64::new(tail.fences.last()),
+            floor: AtomicU32::new(tail.floor),
+            high: AtomicU32::new(tail.high),
+            waiting: Waiting::new(tail.deferred),
+            waiting_known_from: if known.is_some() { 0 } else { from },
+            lost: Mutex::default(),
+            touched: Mutex::default(),
+            images: ImageStore::open(Arc::clone(&storage), store, images, next_file),
+            work: tender::Work::new(
+                known.map_or(0, |known| known.generation),
+                log.len().saturating_sub(tail_len(&log, known)),
+            ),
+            directory,
+            storage,
+            log,
+        };
+        if known.is_none() {
+            index.find_fences(from)?;
+        }
+        Ok(index)
+    }
+
+    /// Without a checkpoint the fences in front of the tail are found through the footers.
+    fn find_fences(&self, before: u64) -> Result<()> {
+        let store = AccountId::from_bytes([0; 16]);
+        for (header, change) in self.uncovered.records(store, 1..before)? {
+            if let Change::Fence(fence) = change {
+                self.note_fence(header.number, fence);
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,58 @@
+//! What is known of records that are lost: a message's body says whose it is.
+
+use std::sync::Arc;
+
+use super::scan::{Scanner, search_bodies};
+use super::segment::Segment;
+use super::{Log, LostMessage};
+use crate::error::Result;
+use crate::format::PAGE;
+
+impl Log {
+    /// The messages that these records brought, as far as their bodies are there. `numbers` ascend.
+    ///
+    /// # Cost
+    /// Reads each segment that held one once, from front to back.
+    pub(crate) fn lost_messages(&self, numbers: &[u64]) -> Vec<LostMessage> {
+        let segments = Arc::clone(&self.shared.segments.read());
+        let nexts = segments.iter().skip(1).map(|next| next.first_record());
+        let mut found = Vec::new();
+        for (segment, next) in segments.iter().zip(nexts.chain([u64::MAX])) {
+            let from = numbers.partition_point(|number| *number < segment.first_record());
+            let to = numbers.partition_point(|number| *number < next);
+            let here = numbers.get(from..to).unwrap_or_default();
+            if !here.is_empty() {
+                // What cannot be opened tells nothing.
+                found.extend(lost_in(segment, here).unwrap_or_default());
+            }
+        }
+        found
+    }
+}
+
+fn lost_in(segment: &Segment, numbers: &[u64]) -> Result<Vec<LostMessage>> {
+    let mut scanner = Scanner::new(segment.file()?, segment.place, segment.end());
+    let survey = scanner.survey(PAGE as u64);
+    let wanted = |number: u64| numbers.binary_search(&number).is_ok();
+    let batches = survey.batches.iter().filter(|found| {
+        let first = found.head.first_record;
+        (first..first + u64::from(found.head.count)).any(wanted)
+    });
+    let batches = batches.map(|found| found.offset..found.offset + u64::from(found.head.len));
+    let mut found = Vec::new();
+    for range in batches.chain(survey.gaps.iter().cloned()) {
+        let len = usize::try_from(range.end - range.start).unwrap_or(usize::MAX);
+        let bytes = scanner.get(range.start, len);
+        for (_, body) in search_bodies(segment.place, bytes, &(0..u64::MAX)) {
+            if wanted(body.number) {
+                found.push(LostMessage {
+                    account: body.account,
+                    mailbox: body.mailbox,
+                    uid: body.uid,
+                    record: body.number,
+                });
+            }
+        }
+    }
+    Ok(found)
+}
