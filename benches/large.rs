@@ -25,19 +25,29 @@ const LEN: usize = 300;
 const ROUNDS: usize = 9;
 
 fn main() {
-    let (count, changes) = if smoke() { (2_000, 100) } else { (1_000_000, 10_000) };
+    let (count, changes) = if smoke() {
+        (2_000, 100)
+    } else {
+        (1_000_000, 10_000)
+    };
     let dir = folder();
     let path = dir.path().join("mail");
     let start = Instant::now();
     let (made, inbox) = store(&path, Options::new());
     fill(&made, &inbox, count, LEN);
-    println!("note large/fill/{count} = {}", human(start.elapsed().as_nanos() as f64));
+    println!(
+        "note large/fill/{count} = {}",
+        human(start.elapsed().as_nanos() as f64)
+    );
     drop(inbox);
     settle(&made);
     made.close().unwrap();
 
     let cold = first_views(&path, count);
-    println!("note large/view/first after opening/{count} = {}", human(cold));
+    println!(
+        "note large/view/first after opening/{count} = {}",
+        human(cold)
+    );
     let (opened, inbox) = open(&path);
     assert_eq!(inbox.view().unwrap().len(), count);
     let warm = time(|| assert_eq!(inbox.view().unwrap().len(), count));
@@ -97,7 +107,12 @@ fn time(mut step: impl FnMut()) -> f64 {
 /// All flags by columns, beside a plain slice of as many.
 fn scan(inbox: &Mailbox, count: usize) {
     let view = inbox.view().unwrap();
-    let unseen = |flags: &[Flags]| flags.iter().filter(|flags| !flags.contains(Flags::SEEN)).count();
+    let unseen = |flags: &[Flags]| {
+        flags
+            .iter()
+            .filter(|flags| !flags.contains(Flags::SEEN))
+            .count()
+    };
     let ours = time(|| {
         let found: usize = view.columns().map(|columns| unseen(columns.flags())).sum();
         assert_eq!(black_box(found), count);
@@ -134,7 +149,11 @@ fn change_flags(path: &Path, store: &Store, inbox: &Mailbox, count: usize, chang
         .iter()
         .map(|uid| {
             let start = Instant::now();
-            inbox.flag(&(*uid).into(), &add, None).unwrap().wait().unwrap();
+            inbox
+                .flag(&(*uid).into(), &add, None)
+                .unwrap()
+                .wait()
+                .unwrap();
             start.elapsed().as_nanos() as f64
         })
         .collect();
@@ -155,7 +174,9 @@ fn change_flags(path: &Path, store: &Store, inbox: &Mailbox, count: usize, chang
 
 fn index_len(path: &Path) -> u64 {
     let files = std::fs::read_dir(path.join("index")).unwrap();
-    files.map(|file| file.unwrap().metadata().unwrap().len()).sum()
+    files
+        .map(|file| file.unwrap().metadata().unwrap().len())
+        .sum()
 }
 
 /// Length of the record of one flag.

@@ -67,7 +67,9 @@ impl Account {
         let state = self.store.inner.index.lock(&self.cell);
         let row = &state.durable().row;
         // One whose creation is lost goes by its id.
-        row.name.as_ref().map_or_else(|| row.key.to_string(), ToString::to_string)
+        row.name
+            .as_ref()
+            .map_or_else(|| row.key.to_string(), ToString::to_string)
     }
 
     /// Its INBOX.
@@ -94,9 +96,12 @@ impl Account {
     }
 
     fn find(&self, name: &MailboxName) -> Result<Mailbox> {
-        let id = self.fold()?.find(name).ok_or_else(|| Error::NoSuchMailbox {
-            name: name.to_string(),
-        })?;
+        let id = self
+            .fold()?
+            .find(name)
+            .ok_or_else(|| Error::NoSuchMailbox {
+                name: name.to_string(),
+            })?;
         Ok(Mailbox::new(self.clone(), id))
     }
 
@@ -238,6 +243,8 @@ impl Account {
         if before == name {
             return Ok(());
         }
+        // What was deferred for the old name is this account's, not that of whoever gets the name next.
+        inner.index.assign_deferred(&self.cell)?;
         let key = inner.index.key_of(name);
         let claim = inner.index.claim(name);
         let mark = inner.index.free_name(name, &claim)?;
@@ -259,6 +266,8 @@ impl Account {
     /// Durable when it returns.
     pub fn delete(self) -> Result<()> {
         let inner = &self.store.inner;
+        // Or it would be delivered to the next account of the name.
+        inner.index.assign_deferred(&self.cell)?;
         let delete = inner.change(&self.cell, Durability::Durable, |draft| {
             draft.exists()?;
             draft.delete_account()
@@ -283,7 +292,7 @@ impl Account {
     /// changes meanwhile, its other changes wait until it is encoded once more.
     pub fn write_base(&self) -> Result<()> {
         let inner = &self.store.inner;
-        let saved = Saved::of(&self.fold()?)?;
+        let saved = Saved::of(&self.fold()?);
         let write = |draft: &mut Draft| draft.write_base(&saved);
         inner.change(&self.cell, Durability::Durable, write)?.wait()
     }

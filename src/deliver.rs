@@ -1,5 +1,7 @@
 //! Delivery: one message to one or many mailboxes, its body written once.
 
+mod by_name;
+
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -15,6 +17,7 @@ use crate::mail::{AccountId, Digest, Flags, InternalDate, Keyword, Shape, Summar
 use crate::mailbox::Mailbox;
 use crate::options::Durability;
 use crate::store::{Inner, Store};
+pub use by_name::{Accepted, Deferral, Recipient};
 
 /// A message as it is handed over: bytes, or several pieces that make it (headers that a server adds, then the mail).
 ///
@@ -227,6 +230,30 @@ struct Share {
     targets: Vec<(usize, u32, Marks)>,
 }
 
+impl Share {
+    fn mailboxes(&self) -> Vec<u32> {
+        self.targets.iter().map(|(_, id, _)| *id).collect()
+    }
+
+    /// The account gets nothing.
+    fn fail(&self, error: &Error, results: &mut [Result<Delivered>]) {
+        for (at, ..) in &self.targets {
+            if let Some(place) = results.get_mut(*at) {
+                *place = Err(error.clone());
+            }
+        }
+    }
+}
+
+/// Why a delivery that waits for nothing was not made.
+fn busy() -> Error {
+    Error::Io {
+        op: "wait for",
+        path: "an account".into(),
+        source: Arc::new(std::io::ErrorKind::WouldBlock.into()),
+    }
+}
+
 impl Store {
     /// Delivers one message to one or many mailboxes, of one or many accounts. The body is written once.
     ///
@@ -268,18 +295,12 @@ impl Store {
         let owners: Vec<AccountId> = shares.keys().copied().collect();
         inner.log.admit(prepared.len_in_batch())?;
         prepared.write_if_large(inner, &owners)?;
-        let done = loop {
-            match inner.deliver(&prepared, &shares, count, durability) {
-                Ok(None) => {}
-                Ok(Some(done)) => break Ok(done),
-                Err(error) => break Err(error),
-            }
-        };
-        let kept = done.as_ref().is_ok_and(|(_, kept)| *kept);
-        if !kept {
+        let done = inner.deliver(&prepared, &shares, count, durability, Wait::ForLoads);
+        if !done.as_ref().is_ok_and(|handed| handed.kept) {
             prepared.discard_if_large(inner);
         }
-        done.map(|(commit, _)| commit)
+        let handed = done?;
+        Ok(inner.log.commit(handed.batch, handed.results))
     }
 }
 
@@ -307,8 +328,23 @@ fn shares(
     (shares, count)
 }
 
-/// A delivery that was handed to the log, and whether it made any entry.
-type Handed = (Commit<Vec<Result<Delivered>>>, bool);
+/// A delivery that was handed to the log.
+struct Handed {
+    /// With it all results are durable.
+    batch: u64,
+    results: Vec<Result<Delivered>>,
+    /// Whether it made any entry.
+    kept: bool,
+}
+
+/// What a delivery does about an account whose load is about to end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Wait {
+    /// Waits.
+    ForLoads,
+    /// Has an error as the result of that one: the load may yet meet a disk that hangs.
+    ForNothing,
+}
 
 /// A plan for one account, on what is known of it in memory.
 enum Plan {
@@ -347,14 +383,31 @@ impl Plan {
 }
 
 impl Inner {
-    /// Plans for all accounts under their locks (taken in the order of their ids), then hands all to one batch. Returns
-    /// the commit with whether any entry was made; `None` where the plans have to be made again.
+    /// Delivers to all of `shares`; the results are those of `count` deliveries.
     fn deliver(
         &self,
         prepared: &Prepared<'_>,
         shares: &BTreeMap<AccountId, Share>,
         count: usize,
         durability: Durability,
+        wait: Wait,
+    ) -> Result<Handed> {
+        loop {
+            if let Some(handed) = self.try_deliver(prepared, shares, count, durability, wait)? {
+                return Ok(handed);
+            }
+        }
+    }
+
+    /// Plans for all accounts under their locks (taken in the order of their ids), then hands all to one batch; `None`
+    /// where the plans have to be made again.
+    fn try_deliver(
+        &self,
+        prepared: &Prepared<'_>,
+        shares: &BTreeMap<AccountId, Share>,
+        count: usize,
+        durability: Durability,
+        wait: Wait,
     ) -> Result<Option<Handed>> {
         let missing = |_| {
             Err(Error::NoSuchMailbox {
@@ -363,11 +416,20 @@ impl Inner {
         };
         let mut results: Vec<Result<Delivered>> = (0..count).map(missing).collect();
         // Before any lock is held, as it may have to read.
-        let (warm, _pins) = self.warm(shares, &mut results);
+        let (warm, _pins) = self.warm(shares, &mut results, wait);
         let mut planned = Vec::new();
         let mut rests_on = Vec::with_capacity(warm.len());
         for (id, share) in warm {
-            let state = self.index.lock(&share.cell);
+            let state = match wait {
+                Wait::ForLoads => self.index.lock(&share.cell),
+                Wait::ForNothing => match self.index.lock_at_hand(&share.cell) {
+                    Some(state) if state.serves(&share.mailboxes()) => state,
+                    _ => {
+                        share.fail(&busy(), &mut results);
+                        continue;
+                    }
+                },
+            };
             rests_on.push(state.last_batch());
             let mut draft = Plan::new(&state, self.now_ms());
             plan(&mut draft, share, prepared, &mut results);
@@ -377,11 +439,18 @@ impl Inner {
             }
         }
         if planned.is_empty() {
-            let last = rests_on.into_iter().max().unwrap_or(0);
-            return Ok(Some((self.log.commit(last, results), false)));
+            let batch = rests_on.into_iter().max().unwrap_or(0);
+            return Ok(Some(Handed {
+                batch,
+                results,
+                kept: false,
+            }));
         }
         let drafts = planned.iter().map(|(.., records)| records);
         batch_fits(drafts, prepared.len_in_batch())?;
+        for (id, _, state, _) in &mut planned {
+            self.index.list(state, *id);
+        }
         let joined = self.log.join(durability, &rests_on, |group| {
             let mut numbers = Vec::with_capacity(planned.len());
             for accounts in planned.chunks_mut(OWNERS_MAX) {
@@ -411,7 +480,11 @@ impl Inner {
         }
         drop(planned);
         self.index.after_change();
-        Ok(Some((self.log.commit(batch, results), true)))
+        Ok(Some(Handed {
+            batch,
+            results,
+            kept: true,
+        }))
     }
 
     /// Sees to it that each account can be planned for from memory. One that cannot be loaded has its error as the
@@ -420,23 +493,24 @@ impl Inner {
         &self,
         shares: &'a BTreeMap<AccountId, Share>,
         results: &mut [Result<Delivered>],
+        wait: Wait,
     ) -> (Vec<(AccountId, &'a Share)>, Vec<Pin<'a>>) {
+        if wait == Wait::ForNothing {
+            // They are, and whoever calls keeps them so.
+            return (
+                shares.iter().map(|(id, share)| (*id, share)).collect(),
+                Vec::new(),
+            );
+        }
         let mut warm = Vec::with_capacity(shares.len());
         let mut pins = Vec::with_capacity(shares.len());
         for (id, share) in shares {
-            let mailboxes: Vec<u32> = share.targets.iter().map(|(_, id, _)| *id).collect();
-            match self.index.warm(&share.cell, &mailboxes) {
+            match self.index.warm(&share.cell, &share.mailboxes()) {
                 Ok(pin) => {
                     warm.push((*id, share));
                     pins.push(pin);
                 }
-                Err(error) => {
-                    for (at, ..) in &share.targets {
-                        if let Some(place) = results.get_mut(*at) {
-                            *place = Err(error.clone());
-                        }
-                    }
-                }
+                Err(error) => share.fail(&error, results),
             }
         }
         (warm, pins)

@@ -24,7 +24,7 @@
 //!
 //! | type | `Send` | `Sync` | `Clone` | may block |
 //! | --- | --- | --- | --- | --- |
-//! | [`Store`], [`Account`], [`Mailbox`] | yes | yes | a reference count | writes: never; see [`Commit`] |
+//! | [`Store`], [`Account`], [`Mailbox`] | yes | yes | a reference count | writes: never; see [`Commit`]; [`deliver_to`](Store::deliver_to) up to the [`load_deadline`](Options::load_deadline) |
 //! | [`View`], [`Message`] | yes | yes | a few reference counts | reads of pages that are not in memory |
 //! | [`Commit`] | if its value is | if its value is | no | `wait()` for the disk; `.await` never |
 //! | [`Transaction`] | yes | yes | no | `commit()` like a write |
@@ -34,9 +34,10 @@
 //! # How to read the source
 //!
 //! FORMAT.md (the documentation of [`format`](mod@format)), `format/batch.rs`, `format/record.rs`, `format/change.rs`, `log/group.rs`,
-//! `log/queue.rs`, `log/writer.rs`, `log/recovery.rs`, `index/fold.rs`, `index/plan.rs`, `store.rs`, `deliver.rs`,
-//! `view.rs`. Each makes sense knowing only the ones before it. Modules use only those to their right:
-//! `cli` > `store`, `account`, `mailbox`, `view`, `changes`, `receipt`, `verify` > `index`, `directory` > `log` > `format`, `io` >
+//! `log/queue.rs`, `log/writer.rs`, `log/recovery.rs`, `directory/row.rs`, `directory/mod.rs`, `index/fold.rs`,
+//! `index/plan.rs`, `index/cell.rs`, `index/load.rs`, `index/opening.rs`, `index/tender.rs`, `store.rs`, `deliver.rs`,
+//! `deliver/by_name.rs`, `view.rs`. Each makes sense knowing only the ones before it. Modules use only those to their right:
+//! `cli` > `store`, `account`, `mailbox`, `view`, `changes`, `receipt`, `stat`, `verify` > `index` > `directory` > `log` > `format`, `io` >
 //! `mail`, `options`, `error`.
 //!
 //! # Features
@@ -55,7 +56,6 @@ mod error;
 pub mod format;
 mod index;
 pub mod io;
-#[allow(dead_code)] // Opening from a position waits for accounts that are loaded one by one.
 mod log;
 pub mod mail;
 mod mailbox;
@@ -70,7 +70,7 @@ mod view;
 
 pub use account::{Account, MailboxInfo};
 pub use changes::Changes;
-pub use deliver::{Delivery, Raw};
+pub use deliver::{Accepted, Deferral, Delivery, Raw, Recipient};
 pub use error::{Error, Result};
 pub use index::{Counters, Delivered, Flagged, Transferring};
 pub use log::{Commit, Cut, Damage, Hole, LostMessage, RecoveryReport, Unsynced};

@@ -1,6 +1,7 @@
 //! How a store is opened, and every limit.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::error::{Error, Result};
 use crate::format::body;
@@ -46,6 +47,7 @@ pub struct Options {
     pub(crate) accept_loss: bool,
     pub(crate) background: bool,
     pub(crate) replay_all: bool,
+    pub(crate) rebuild: bool,
     pub(crate) prepare: bool,
     pub(crate) durability: Durability,
     pub(crate) message_max: u64,
@@ -53,6 +55,7 @@ pub struct Options {
     pub(crate) tail_max: u64,
     pub(crate) cache_bytes: usize,
     pub(crate) chain_max: u32,
+    pub(crate) load_deadline: Duration,
     pub(crate) host: Arc<dyn Host>,
 }
 
@@ -64,6 +67,7 @@ impl Default for Options {
             accept_loss: false,
             background: true,
             replay_all: false,
+            rebuild: false,
             prepare: true,
             durability: Durability::Durable,
             message_max: 256 << 20,
@@ -71,6 +75,7 @@ impl Default for Options {
             tail_max: 64 << 20,
             cache_bytes: 256 << 20,
             chain_max: 8,
+            load_deadline: Duration::from_secs(2),
             host: Arc::new(System),
         }
     }
@@ -107,9 +112,10 @@ impl Options {
         self
     }
 
-    /// Whether the store may run its two threads (`mailkeep-log`: prepares and seals segments, syncs TAIL when idle;
-    /// `mailkeep-commit`: commits that are awaited rather than waited for). Without them that work is done inline,
-    /// a commit that nobody waits for is written with the next one or at close. Default: yes.
+    /// Whether the store may run threads (`mailkeep-log`: prepares and seals segments, syncs TAIL when idle;
+    /// `mailkeep-commit`: commits that are awaited rather than waited for; `mailkeep-index`: saves the index;
+    /// `mailkeep-load`, at most four, begun when needed: loads accounts for deliveries by name). Without them that work is
+    /// done inline, a commit that nobody waits for is written with the next one or at close. Default: yes.
     #[must_use]
     pub fn background(mut self, background: bool) -> Self {
         self.background = background;
@@ -122,6 +128,16 @@ impl Options {
     #[must_use]
     pub fn replay_all(mut self, all: bool) -> Self {
         self.replay_all = all;
+        self
+    }
+
+    /// Whether opening drops all that is derived and has it made again from the log: the files in `index/` are removed, or
+    /// only passed over where the store is opened for reading only. The store opens and serves as ever, and slower until the
+    /// rebuild is through: see [`Store::wait_rebuilt`](crate::Store::wait_rebuilt). Default: no. Never needed, as damage to
+    /// these files is found and mended as it is met; for an operator who wants to be sure, and for drills.
+    #[must_use]
+    pub fn rebuild(mut self, rebuild: bool) -> Self {
+        self.rebuild = rebuild;
         self
     }
 
@@ -178,6 +194,15 @@ impl Options {
     #[must_use]
     pub fn chain_max(mut self, records: u32) -> Self {
         self.chain_max = records;
+        self
+    }
+
+    /// How long a delivery by name ([`Store::deliver_to`](crate::Store::deliver_to)) waits for accounts to be looked up
+    /// and loaded before it is deferred. Default: 2 seconds. With zero, whatever is not in memory is deferred. Without
+    /// [`background`](Self::background) there is no deadline: accounts are then loaded on the caller's thread.
+    #[must_use]
+    pub fn load_deadline(mut self, deadline: Duration) -> Self {
+        self.load_deadline = deadline;
         self
     }
 

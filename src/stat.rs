@@ -33,6 +33,8 @@ pub struct Health {
     /// Derived files or parts of them that were found damaged since opening. They were dropped and are made again; no
     /// mail is touched by that.
     pub index_damage: u64,
+    /// Why the index could not be saved lately, if so. The store goes on; until it can be, an opening has more to read.
+    pub index_error: Option<Error>,
     /// Deliveries that were accepted while their account could not be read, and have no UID yet.
     pub deferred: u64,
     /// Accounts that wait for a new image.
@@ -74,6 +76,9 @@ impl fmt::Display for Health {
         write!(f, ", {whole}")?;
         if let Some(rebuild) = &self.rebuild {
             write!(f, ", {rebuild}")?;
+        }
+        if let Some(error) = &self.index_error {
+            write!(f, ", the index is not saved: {error}")?;
         }
         if self.deferred > 0 {
             write!(f, ", {} deliveries wait for their account", self.deferred)?;
@@ -157,6 +162,7 @@ impl Store {
             next_record: inner.log.stat().next_record,
             rebuild: None,
             index_damage: 0,
+            index_error: None,
             deferred: 0,
             images_waiting: 0,
         };
@@ -175,6 +181,41 @@ impl Store {
             }
         }
         lost
+    }
+
+    /// Waits until all that is derived and was missing is there again: after its files were lost, found damaged, or
+    /// dropped by [`Options::rebuild`](crate::Options::rebuild). Where nothing is missing it returns at once. `progress` is
+    /// told after each segment, and several times a second where the store has its threads; it may end the waiting, and the
+    /// rebuild goes on. The store may be used meanwhile. Images of accounts are no part of it: they come back as accounts are
+    /// used.
+    ///
+    /// # Errors
+    /// [`Error::ReadOnly`]; [`Error::Closed`] when the store is closed meanwhile; [`Error::Io`], [`Error::NoSpace`] or
+    /// [`Error::Damaged`] where a step failed. It is tried again by the next call, and by the next opening.
+    ///
+    /// # Cost
+    /// Reads the heads and records of the segments that nothing derived covers. Without the store's threads
+    /// ([`Options::background`](crate::Options::background)) the caller does the work.
+    ///
+    /// ```
+    /// # use std::ops::ControlFlow;
+    /// # use mailkeep::{Options, Store};
+    /// # let dir = tempfile::tempdir()?;
+    /// # let path = dir.path().join("mail");
+    /// # Store::open(&path, Options::default())?.create_account("anna@example.it")?;
+    /// let store = Store::open(&path, Options::new().rebuild(true))?;
+    /// store.wait_rebuilt(&mut |at| {
+    ///     println!("{at}");
+    ///     ControlFlow::Continue(())
+    /// })?;
+    /// assert_eq!(store.health().rebuild, None);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn wait_rebuilt(
+        &self,
+        progress: &mut dyn FnMut(&Rebuild) -> ControlFlow<()>,
+    ) -> Result<()> {
+        self.inner.index.wait_rebuilt(progress)
     }
 
     /// Sizes, from memory.

@@ -8,7 +8,7 @@ use parking_lot::Mutex;
 use crate::account::Account;
 use crate::error::{Error, Result};
 use crate::format::StoreId;
-use crate::index::{Cell, Draft, Drafts, Index, Tender, batch_fits};
+use crate::index::{Cell, Draft, Drafts, Index, Lookups, Tender, batch_fits};
 use crate::io::{Directory, Storage};
 use crate::log::{Commit, Log, NewBody, RecoveryReport};
 use crate::mail::{AccountId, AccountName};
@@ -39,6 +39,7 @@ pub struct Store {
 #[derive(Debug)]
 pub(crate) struct Inner {
     tender: Mutex<Tender>,
+    pub(crate) lookups: Lookups,
     pub(crate) log: Arc<Log>,
     pub(crate) index: Arc<Index>,
     pub(crate) recovery: RecoveryReport,
@@ -62,14 +63,16 @@ impl Store {
     /// - [`Error::UnsupportedFormat`], [`Error::Foreign`], [`Error::Damaged`] (MANIFEST or the head of SEGMENTS).
     /// - [`Error::InvalidOption`], [`Error::Io`], [`Error::NoSpace`].
     ///
-    /// Damage in the log is no error: the store opens, serves the rest and says in [`Store::recovery`] what is lost.
+    /// Damage in the log is no error: the store opens and serves the rest. [`Store::recovery`] says what is lost of what the
+    /// opening read, [`Store::lost`] also what was met since.
     ///
     /// # Durability
     /// What is shown after this survives a power cut: recovered records are synced first.
     ///
     /// # Cost
-    /// Reads the heads and records of the whole log (not the bodies); about 120 bytes of memory per message. Writes
-    /// and syncs MANIFEST once.
+    /// Reads the checkpoint, and the heads and records of the log's tail behind it (not the bodies): about
+    /// [`Options::tail_max`] at most, whatever the store holds. Writes and syncs MANIFEST once. Without a checkpoint the tail
+    /// is what lies behind the last footer.
     pub fn open(path: impl AsRef<Path>, options: Options) -> Result<Self> {
         options.validate()?;
         let path = path.as_ref();
@@ -107,6 +110,7 @@ impl Store {
         Ok(Self {
             inner: Arc::new(Inner {
                 tender: Mutex::new(Tender::start(&index)?),
+                lookups: Lookups::default(),
                 log,
                 index,
                 recovery,
@@ -157,7 +161,9 @@ impl Store {
         let id = AccountId::named(inner.index.key_of(name), inner.log.options().host.unique());
         let cell = inner.index.add(id);
         let commit = inner.change(&cell, durability, |draft| draft.create_account(name, mark))?;
+        inner.index.chill(&cell);
         inner.index.file(&cell);
+        inner.index.remember(name, id);
         drop(claim);
         let account = Account::new(self.clone(), cell);
         commit.try_map(|()| Ok(account))
@@ -222,6 +228,7 @@ impl Store {
 impl Inner {
     /// Saves the index, then closes the log. What is committed in between lies in the tail that an opening reads.
     fn close(&self) -> Result<()> {
+        self.lookups.stop();
         self.tender.lock().stop();
         // Derived: a failure here costs the next opening time, and nothing else.
         let _ = self.index.save_at_close();
@@ -272,6 +279,7 @@ impl Inner {
         }
         let bodies = bodies(&records);
         batch_fits([&records], bodies.iter().map(|body| body.bytes.len()).sum())?;
+        self.index.list(&mut state, cell.id);
         let joined = self.log.join(durability, &[rests_on], |group| {
             let previous = state.head().row.last_record;
             records.write(cell.id, previous, group, &bodies)

@@ -33,6 +33,8 @@ pub(crate) enum Command {
     Show(Show),
     Verify(Verify),
     Stat(Stat),
+    Receipt(Receipt),
+    Rebuild(Rebuild),
 }
 
 /// Bring mail in from mbox files, Maildirs and message files.
@@ -154,6 +156,32 @@ pub(crate) struct Stat {
     /// Also count accounts, mailboxes and messages: looks at every account
     #[arg(long)]
     pub(crate) count: bool,
+}
+
+/// Say what accounts and mailboxes hold, as digests to compare.
+///
+/// One line for each account; with --account one for it and one for each of its mailboxes. Equal lines mean equal mail.
+/// The order is the store's own: sort before comparing two stores.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Receipt {
+    /// The store's directory
+    pub(crate) store: PathBuf,
+    /// Only this account, with its mailboxes
+    #[arg(long, value_parser = account)]
+    pub(crate) account: Option<AccountName>,
+    /// Only this mailbox
+    #[arg(long, value_parser = mailbox, requires = "account")]
+    pub(crate) mailbox: Option<MailboxName>,
+}
+
+/// Drop what is derived and make it again from the log.
+///
+/// Never needed: damage to the index is found and mended as it is met. For who wants to be sure, and for drills. The
+/// store must not be open elsewhere for writing; no mail is touched, and it may be interrupted at any moment.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Rebuild {
+    /// The store's directory
+    pub(crate) store: PathBuf,
 }
 
 /// What files are taken for.

@@ -12,9 +12,6 @@ use crate::error::{CliError, Verdict, chain};
 use crate::output::{Output, column, date, safe};
 use crate::store;
 
-/// Accounts that are asked for at once.
-const PAGE: usize = 1000;
-
 /// Lists what the arguments ask for.
 pub(crate) fn run(args: &List, out: &mut Output) -> Result<Verdict, CliError> {
     let store = store::open_to_read(&args.store)?;
@@ -37,17 +34,8 @@ fn accounts(store: &Store, out: &mut Output) -> Result<bool, CliError> {
     if !out.is_json() {
         out.line("MAILBOXES   MESSAGES           BYTES  ACCOUNT")?;
     }
-    let mut after: Option<String> = None;
-    loop {
-        let page = store.accounts(after.as_deref(), PAGE)?;
-        for name in &page {
-            account(name, &store.account(name)?, out)?;
-        }
-        match page.last() {
-            Some(last) => after = Some(last.clone()),
-            None => return Ok(true),
-        }
-    }
+    store::each_account(store, |name| account(name, &store.account(name)?, out))?;
+    Ok(true)
 }
 
 fn account(name: &str, account: &Account, out: &mut Output) -> Result<(), CliError> {

@@ -10,6 +10,8 @@ mod export;
 mod import;
 mod list;
 mod output;
+mod rebuild;
+mod receipt;
 mod show;
 mod sink;
 mod source;
@@ -51,6 +53,8 @@ fn run(args: &Args) -> Result<Verdict, CliError> {
         Command::Show(args) => show::run(args, &mut out),
         Command::Verify(args) => verify::run(args, &mut out),
         Command::Stat(args) => stat::run(args, &mut out),
+        Command::Receipt(args) => receipt::run(args, &mut out),
+        Command::Rebuild(args) => rebuild::run(args, &mut out),
     }?;
     out.finish()?;
     Ok(verdict)

@@ -7,7 +7,7 @@ use std::fmt;
 use std::io::{self, BufWriter, StdoutLock, Write};
 
 use indicatif::{ProgressBar, ProgressStyle};
-use mailkeep::InternalDate;
+use mailkeep::{InternalDate, Rebuild};
 use serde_json::Value;
 
 use crate::civil;
@@ -75,11 +75,28 @@ impl Progress {
                             ({binary_bytes_per_sec}, {eta} left) {msg}";
             (ProgressBar::new(total_bytes), template)
         };
+        Self::drawn(bar, template)
+    }
+
+    /// Of something that says itself how far it is and how long it takes yet.
+    pub(crate) fn told() -> Self {
+        let template = "{elapsed_precise} {wide_bar} {binary_bytes}/{binary_total_bytes} {msg}";
+        Self::drawn(ProgressBar::new(1), template)
+    }
+
+    fn drawn(bar: ProgressBar, template: &str) -> Self {
         // The template is ours: were it wrong, the default would be drawn.
         if let Ok(style) = ProgressStyle::with_template(template) {
             bar.set_style(style);
         }
         Self(bar)
+    }
+
+    /// Shows how far a rebuild is.
+    pub(crate) fn show_rebuild(&self, at: &Rebuild) {
+        self.show_of(at.done_bytes, at.total_bytes);
+        let left = at.left.map(|left| format!("({} s left)", left.as_secs()));
+        self.0.set_message(left.unwrap_or_default());
     }
 
     /// Shows how many bytes and how many messages are done.

@@ -1,11 +1,17 @@
 //! `mailkeep stat`: sizes, counts, health.
 
+use std::ops::ControlFlow;
+
+use mailkeep::{Counts, Store};
 use serde_json::json;
 
 use crate::args::Stat;
 use crate::error::{CliError, Verdict};
-use crate::output::{Output, safe};
+use crate::output::{Output, Progress, safe};
 use crate::store;
+
+/// Columns of a line before its value: one more than the longest name has.
+const WIDTH: usize = 25;
 
 /// Says how large the store is and how it is doing.
 pub(crate) fn run(args: &Stat, out: &mut Output) -> Result<Verdict, CliError> {
@@ -18,11 +24,7 @@ pub(crate) fn run(args: &Stat, out: &mut Output) -> Result<Verdict, CliError> {
         .iter()
         .map(|byte| format!("{byte:02x}"))
         .collect();
-    let counts = if args.count {
-        Some(store.count(&mut |_| std::ops::ControlFlow::Continue(()))?)
-    } else {
-        None
-    };
+    let counts = args.count.then(|| count(&store)).transpose()?;
     let rows = rows(&stat, counts.as_ref());
     if out.is_json() {
         let mut object = json!({
@@ -30,27 +32,41 @@ pub(crate) fn run(args: &Stat, out: &mut Output) -> Result<Verdict, CliError> {
             "store_id": id,
         });
         if let Some(fields) = object.as_object_mut() {
-            fields.extend(rows.iter().map(|(name, value)| ((*name).to_owned(), (*value).into())));
+            fields.extend(
+                rows.iter()
+                    .map(|(name, value)| ((*name).to_owned(), (*value).into())),
+            );
             fields.insert("recovery".to_owned(), store::recovery(recovery));
         }
         out.value(&object)?;
     } else {
         let path = args.store.display().to_string();
-        out.line(format_args!("{:16}{}", "path", safe(&path)))?;
-        out.line(format_args!("{:16}{id}", "store id"))?;
+        out.line(format_args!("{:WIDTH$}{}", "path", safe(&path)))?;
+        out.line(format_args!("{:WIDTH$}{id}", "store id"))?;
         for (name, value) in rows {
-            out.line(format_args!("{:16}{value}", name.replace('_', " ")))?;
+            out.line(format_args!("{:WIDTH$}{value}", name.replace('_', " ")))?;
         }
         let whole = if recovery.is_whole() { "yes" } else { "no" };
         let clean = if recovery.clean { "yes" } else { "no" };
-        out.line(format_args!("{:16}{whole}", "whole"))?;
-        out.line(format_args!("{:16}{clean}", "closed cleanly"))?;
+        out.line(format_args!("{:WIDTH$}{whole}", "whole"))?;
+        out.line(format_args!("{:WIDTH$}{clean}", "closed cleanly"))?;
     }
     Ok(store::verdict(&store))
 }
 
+/// Counts what the store holds, account by account, and says how far it is.
+fn count(store: &Store) -> Result<Counts, CliError> {
+    let bar = Progress::new(0);
+    let counts = store.count(&mut |so_far| {
+        bar.show(so_far.message_bytes, so_far.messages);
+        ControlFlow::Continue(())
+    })?;
+    bar.finish();
+    Ok(counts)
+}
+
 /// What is said, in order: sizes from memory, and what was counted where that was asked for.
-fn rows(stat: &mailkeep::Stat, counts: Option<&mailkeep::Counts>) -> Vec<(&'static str, u64)> {
+fn rows(stat: &mailkeep::Stat, counts: Option<&Counts>) -> Vec<(&'static str, u64)> {
     let mut rows = vec![
         ("segments", stat.segments),
         ("sealed", stat.sealed),
@@ -75,7 +91,10 @@ fn rows(stat: &mailkeep::Stat, counts: Option<&mailkeep::Counts>) -> Vec<(&'stat
             ("messages", counts.messages),
             ("message_bytes", counts.message_bytes),
             ("live_bytes", counts.live_bytes),
-            ("dead_bytes", stat.log_bytes.saturating_sub(counts.live_bytes)),
+            (
+                "dead_bytes",
+                stat.log_bytes.saturating_sub(counts.live_bytes),
+            ),
             ("index_bytes_per_account", index / counts.accounts.max(1)),
             ("index_bytes_per_message", index / counts.messages.max(1)),
         ]);

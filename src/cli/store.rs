@@ -58,7 +58,9 @@ pub(crate) fn warn_of_lost(store: &Store) {
     let told = &store.recovery().lost;
     for lost in store.lost().iter().filter(|lost| !told.contains(lost)) {
         let (account, mailbox, uid) = (lost.account, lost.mailbox, lost.uid);
-        output::warn(&format!("lost: account {account} mailbox {mailbox} UID {uid}"));
+        output::warn(&format!(
+            "lost: account {account} mailbox {mailbox} UID {uid}"
+        ));
     }
 }
 
@@ -69,6 +71,27 @@ pub(crate) fn lost_records(store: &Store) -> u64 {
         .map(|hole| hole.last_lost.saturating_sub(hole.first_lost) + 1)
         .sum();
     at_opening + store.health().lost_records
+}
+
+/// Accounts that are asked for at once.
+const PAGE: usize = 1000;
+
+/// Shows the names of all accounts to `each`, page by page.
+pub(crate) fn each_account(
+    store: &Store,
+    mut each: impl FnMut(&str) -> Result<(), CliError>,
+) -> Result<(), CliError> {
+    let mut after: Option<String> = None;
+    loop {
+        let page = store.accounts(after.as_deref(), PAGE)?;
+        for name in &page {
+            each(name)?;
+        }
+        match page.into_iter().next_back() {
+            Some(last) => after = Some(last),
+            None => return Ok(()),
+        }
+    }
 }
 
 /// A mailbox by its name.

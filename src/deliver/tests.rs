@@ -1,14 +1,19 @@
 //! A delivery that was put off: its record, its body, and the entry that it becomes.
 
 use super::*;
+use crate::Options;
 use crate::format::StoreId;
 use crate::format::change::Deferred;
 use crate::log::NewRecord;
 use crate::mail::{NameKey, Uid};
-use crate::Options;
 
 /// Writes a deferred delivery as the writer of one does; returns it with its number.
 fn defer(store: &Store, message: &[u8]) -> (u64, Deferred) {
+    defer_for(store, "anna", message)
+}
+
+/// The same for any account name, filed under the key of "anna": as if the two names shared it.
+fn defer_for(store: &Store, account: &str, message: &[u8]) -> (u64, Deferred) {
     let inner = &store.inner;
     let mut prepared = Prepared::new(message.into(), inner).unwrap();
     let StoreId(id) = store.id();
@@ -16,7 +21,7 @@ fn defer(store: &Store, message: &[u8]) -> (u64, Deferred) {
     prepared.write_if_large(inner, &[filed]).unwrap();
     let arrival = prepared.arrival.clone();
     let deferred = Deferred {
-        account: "anna".into(),
+        account: account.into(),
         mailbox: "INBOX".into(),
         flags: Flags::SEEN,
         keywords: vec![Keyword::new("work").unwrap()],
@@ -39,11 +44,12 @@ fn defer(store: &Store, message: &[u8]) -> (u64, Deferred) {
             previous: 0,
             change: &mut change,
         };
-        group.push(new, here)
+        let number = group.push(new, here);
+        inner.index.note_deferred(filed, number, group.batch());
+        number
     });
     let (batch, number) = joined.unwrap().unwrap();
     inner.log.commit(batch, ()).wait().unwrap();
-    inner.index.note_deferred(filed, number);
     match inner.log.record(number).unwrap().1 {
         Change::Deferred(deferred) => (number, *deferred),
         _ => unreachable!(),
@@ -82,7 +88,10 @@ fn deferred_deliveries_become_entries() {
         assert_eq!(view.uids().len(), 2);
         assert!(view.message(Uid::MIN).is_ok());
         let counts = store.count(&mut |_| std::ops::ControlFlow::Continue(()));
-        assert_eq!(counts.unwrap().live_bytes, (small.len() + large.len()) as u64);
+        assert_eq!(
+            counts.unwrap().live_bytes,
+            (small.len() + large.len()) as u64
+        );
         account.receipt().unwrap()
     };
     let before = check(&store);
@@ -92,4 +101,40 @@ fn deferred_deliveries_become_entries() {
     assert_eq!(check(&store), before);
     let report = store.verify(&mut |_| std::ops::ControlFlow::Continue(()));
     assert!(report.unwrap().is_whole());
+}
+
+/// Goal: of two names that share a key each account gets what was deferred for its own, and the other's waits on, also
+/// when the store is opened again.
+#[test]
+fn a_name_that_shares_the_key_keeps_its_mail() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("mail");
+    let store = Store::open(&path, Options::default()).unwrap();
+    store.create_account("anna").unwrap();
+    let texts: [&[u8]; 3] = [b"Subject: 1\n\n", b"Subject: 2\n\n", b"Subject: 3\n\n"];
+    for (name, text) in ["anna", "other", "anna"].into_iter().zip(texts) {
+        defer_for(&store, name, text);
+    }
+    assert_eq!(store.health().deferred, 3);
+    let check = |store: &Store| {
+        let view = store
+            .account("anna")
+            .unwrap()
+            .inbox()
+            .unwrap()
+            .view()
+            .unwrap();
+        let bytes = |uid| view.message(uid).unwrap().bytes().unwrap();
+        let found: Vec<_> = view.uids().iter().map(bytes).collect();
+        assert_eq!(found, [texts[0], texts[2]]);
+        assert_eq!(store.health().deferred, 1);
+    };
+    check(&store);
+    check(&store);
+    store.close().unwrap();
+    for _ in 0..2 {
+        let store = Store::open(&path, Options::default()).unwrap();
+        check(&store);
+        store.close().unwrap();
+    }
 }

@@ -68,12 +68,25 @@ impl Checkpoint {
         out.put(&self.store.0);
         out.put_u64(self.generation);
         let at = &self.position;
-        [at.segment, at.offset, at.last, at.next_record, at.batch, at.highest_segment]
-            .iter()
-            .for_each(|number| out.put_u64(*number));
-        [at.generation, at.crc, self.next_file, self.uid_validity_max, self.uid_validity_floor]
-            .iter()
-            .for_each(|number| out.put_u32(*number));
+        [
+            at.segment,
+            at.offset,
+            at.last,
+            at.next_record,
+            at.batch,
+            at.highest_segment,
+        ]
+        .iter()
+        .for_each(|number| out.put_u64(*number));
+        [
+            at.generation,
+            at.crc,
+            self.next_file,
+            self.uid_validity_max,
+            self.uid_validity_floor,
+        ]
+        .iter()
+        .for_each(|number| out.put_u32(*number));
         let lists = [
             self.runs.len(),
             self.images.len(),

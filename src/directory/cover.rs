@@ -6,7 +6,7 @@ use std::sync::{Arc, OnceLock};
 
 use super::run::{Run, RunInfo, path_of};
 use crate::format::{Fault, StoreId};
-use crate::io::Storage;
+use crate::io::{Storage, is_of_the_medium};
 use crate::{Error, Result};
 
 /// The first record of a store.
@@ -80,10 +80,12 @@ impl From<Error> for Stop {
     }
 }
 
-/// Whether the error says that the file is lost, rather than that it cannot be read now (no descriptors left, say).
+/// Whether the error says that the file is lost, or that the medium does not give it, rather than that it cannot be read
+/// now (no descriptors left, say).
 fn spoils(error: &Error) -> bool {
     match error {
         Error::Damaged { .. } | Error::Foreign { .. } | Error::UnsupportedFormat { .. } => true,
+        Error::Io { source, .. } if is_of_the_medium(source) => true,
         Error::Io { source, .. } => matches!(
             source.kind(),
             ErrorKind::NotFound

@@ -29,7 +29,7 @@ use parking_lot::{Mutex, RwLock};
 pub(crate) use self::checkpoint::{Checkpoint, ImageFile};
 pub(crate) use self::fences::{FenceAt, Fences};
 pub(crate) use self::row::{ImageAt, Inbox, Kind, Row};
-pub(crate) use self::run::{Run, RunInfo, write_run};
+pub(crate) use self::run::RunInfo;
 
 use self::cover::{Cover, Slot};
 use self::memory::Memory;

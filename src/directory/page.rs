@@ -13,6 +13,9 @@ use crate::format::{Fault, PAGE, StoreId, checksum};
 use crate::io::{File, Open, Storage};
 use crate::{Error, Result};
 
+/// Pages that are read ahead at a time by who reads them in order.
+pub(super) const AHEAD: u32 = 64;
+
 /// Bytes of a page before its checksum.
 pub(super) const CONTENT: usize = PAGE - 4;
 
@@ -65,6 +68,14 @@ impl Pages {
     pub(super) fn len(&self) -> Result<u64> {
         let len = self.file.len();
         len.map_err(|error| Error::io("measure", self.path.as_str(), error))
+    }
+
+    /// Says that `count` pages from this one on will be read, as far as there are so many. A hint: whatever is wrong is
+    /// found by reading.
+    pub(super) fn read_ahead(&self, page: u32, count: u32) {
+        let (from, len) = (offset_of(page), self.file.len().unwrap_or(0));
+        let ahead = len.saturating_sub(from).min(u64::from(count) * PAGE as u64);
+        let _ = self.file.bytes(from, usize::try_from(ahead).unwrap_or(0));
     }
 
     /// The content of a page, verified.

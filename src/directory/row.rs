@@ -297,7 +297,8 @@ impl Row {
         };
     }
 
-    /// An image was saved that covers all records up to `image.record`. One older than the row's is passed over.
+    /// For tests of what merges: an image was saved that covers all records up to `image.record`. One older than the row's is passed over.
+    #[cfg(test)]
     pub(crate) fn imaged(&mut self, image: ImageAt) {
         if newest(self.image, Some(image)) != Some(image) {
             return;

@@ -13,13 +13,13 @@ pub(crate) use self::write::write_run;
 
 use super::codec::{At, INDEX_KEYS, RowsPage, index_search};
 use super::filter;
-use super::page::Pages;
+use super::page::{AHEAD, Pages};
 use super::row::{Row, key_of, prefix_of};
+use crate::Result;
 use crate::format::bytes::{NUMBER_MAX, Put, Take, within};
 use crate::format::{Fault, PAGE, StoreId, VERSION};
 use crate::io::Storage;
 use crate::mail::AccountId;
-use crate::{Error, Result};
 
 const MAGIC: u64 = u64::from_le_bytes(*b"MKDIRUN1");
 
@@ -146,7 +146,7 @@ impl Run {
     /// Opens a run.
     ///
     /// # Errors
-    /// What the system says; [`Error::Damaged`] where the header is not one of this store and number, or the file has
+    /// What the system says; [`Error::Damaged`](crate::Error::Damaged) where the header is not one of this store and number, or the file has
     /// another length than it says.
     pub(crate) fn open(storage: &dyn Storage, number: u32, store: StoreId) -> Result<Self> {
         let pages = Pages::open(storage, path_of(number), store, number)?;
@@ -166,6 +166,11 @@ impl Run {
         }
         within("count of pages", head.page_count(), 1, u32::MAX.into())
             .map_err(|fault| pages.fault(0, fault))?;
+        // What every search looks at, behind the rows: some 14 bits for a row. Asking for it now, at once, leaves a search
+        // of a run that nobody has asked yet with the page of its row.
+        let behind = head.page_count().saturating_sub(head.index_start());
+        let first = u32::try_from(head.index_start()).unwrap_or(u32::MAX);
+        pages.read_ahead(first, u32::try_from(behind).unwrap_or(u32::MAX));
         Ok(Self { pages, head })
     }
 
@@ -192,7 +197,7 @@ impl Run {
     /// The row of a key.
     ///
     /// # Errors
-    /// [`Error::Damaged`] where a page that was asked does not verify, or what the system says.
+    /// [`Error::Damaged`](crate::Error::Damaged) where a page that was asked does not verify, or what the system says.
     ///
     /// # Cost
     /// One page for a key that is not there, three for one that is; seldom one more, where keys are not spread evenly
@@ -342,7 +347,12 @@ impl Rows {
         let (number, key) = match self.state {
             State::Seek(key) if head.rows == 0 || key > head.last => (head.row_pages + 1, None),
             State::Seek(key) => (self.run.row_page_of(&key)?, Some(key)),
-            State::Page(number) => (number, None),
+            State::Page(number) => {
+                if number.is_multiple_of(AHEAD) && number <= head.row_pages {
+                    self.run.pages.read_ahead(number, AHEAD);
+                }
+                (number, None)
+            }
         };
         if number > head.row_pages {
             return Ok(false);

@@ -79,11 +79,11 @@ pub(crate) struct Saved {
 
 impl Saved {
     /// Encodes an account.
-    pub(crate) fn of(fold: &Fold) -> Result<Self> {
-        Ok(Self {
+    pub(crate) fn of(fold: &Fold) -> Self {
+        Self {
             covers: fold.last_record,
-            bytes: base::encode(fold, None)?,
-        })
+            bytes: base::encode(fold),
+        }
     }
 }
 
@@ -95,7 +95,7 @@ impl Draft {
         let fresh = if fold.last_record == saved.covers {
             None
         } else {
-            Some(base::encode(fold, None)?)
+            Some(base::encode(fold))
         };
         let bytes = fresh.as_ref().unwrap_or(&saved.bytes);
         let slices = bytes.chunks(Base::PART_LEN_MAX);

@@ -43,6 +43,16 @@ impl Drop for Pin<'_> {
     }
 }
 
+/// As a [`Pin`], for who takes the cell along.
+#[derive(Debug)]
+pub(crate) struct Hold(Arc<Cell>);
+
+impl Drop for Hold {
+    fn drop(&mut self) {
+        self.0.pins.fetch_sub(1, Ordering::Release);
+    }
+}
+
 /// A cell, locked.
 #[derive(Debug)]
 pub(crate) struct State {
@@ -119,22 +129,30 @@ impl Cell {
         Pin(self)
     }
 
+    pub(super) fn hold(self: &Arc<Self>) -> Hold {
+        self.pins.fetch_add(1, Ordering::Acquire);
+        Hold(Arc::clone(self))
+    }
+
+    /// As [`lock`](Self::lock); `None` where a load is about to end, which may have to read yet.
+    pub(super) fn lock_at_hand(&self, log: &Log) -> Option<MutexGuard<'_, State>> {
+        self.used.store(true, Ordering::Relaxed);
+        let mut state = self.state.lock();
+        if state.hold {
+            return None;
+        }
+        state.settle(log);
+        Some(state)
+    }
+
     /// Drops the fold: the row is enough until somebody asks. Not while somebody needs it, or changes rest on it.
     pub(super) fn cool(&self, state: &mut State) -> bool {
-        let may = state.pending.is_empty()
-            && !state.loading
-            && self.pins.load(Ordering::Acquire) == 0;
+        let may =
+            state.pending.is_empty() && !state.loading && self.pins.load(Ordering::Acquire) == 0;
         if may {
             state.durable.fold = None;
         }
         may
-    }
-
-    /// Whether the directory has all that is known of it.
-    pub(super) fn is_idle(&self) -> bool {
-        self.state
-            .try_lock()
-            .is_some_and(|state| state.pending.is_empty() && !state.listed && !state.loading)
     }
 
     /// As [`lock`](Self::lock), for the load itself and for the cache: does not wait for a load.
@@ -164,6 +182,16 @@ impl Cell {
 
 impl State {
     fn settle(&mut self, log: &Log) {
+        if !self.pending.is_empty() {
+            self.settle_pending(log);
+        }
+        if self.pending.is_empty() && self.pending.capacity() > 0 {
+            // Most accounts change seldom: room for the next change would be most of what they take.
+            self.pending = VecDeque::new();
+        }
+    }
+
+    fn settle_pending(&mut self, log: &Log) {
         while let Some((batch, _)) = self.pending.front() {
             match log.outcome(*batch) {
                 None => return,
@@ -180,6 +208,14 @@ impl State {
                     self.pending.clear();
                 }
             }
+        }
+    }
+
+    /// Forgets the fold: the row says all that is known.
+    pub(super) fn chill(&mut self) {
+        self.durable.fold = None;
+        for (_, head) in &mut self.pending {
+            head.fold = None;
         }
     }
 
@@ -238,7 +274,7 @@ impl State {
     }
 
     /// Whether deliveries to these mailboxes can be planned: on the fold, or on the row.
-    pub(super) fn serves(&self, mailboxes: &[u32]) -> bool {
+    pub(crate) fn serves(&self, mailboxes: &[u32]) -> bool {
         let row = &self.head().row;
         self.is_loaded() || mailboxes.iter().all(|id| ColdDraft::serves(row, *id))
     }
@@ -252,7 +288,11 @@ impl State {
     pub(super) fn push(&mut self, batch: u64, head: Head) {
         match self.pending.back_mut() {
             Some((last, pending)) if *last == batch => *pending = head,
-            _ => self.pending.push_back((batch, head)),
+            _ => {
+                // Most have one change under way: room for more only when there are more.
+                self.pending.reserve_exact(1);
+                self.pending.push_back((batch, head));
+            }
         }
     }
 }

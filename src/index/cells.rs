@@ -2,16 +2,21 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use parking_lot::Mutex;
 
 use super::cell::Cell;
 use crate::mail::AccountId;
 
-/// Parts of the table, one for each first byte of an id, so that threads of different accounts rarely meet. Accounts
-/// that share a name key are in one part.
-const SHARDS: usize = 256;
+/// Parts of the table, so that threads of different accounts rarely meet.
+const SHARDS: usize = 16;
+
+/// Parts of a shard that are told apart when an id is looked up while others are given up.
+const SLOTS: usize = 64;
+
+/// Most cells that one call looks at to give them up.
+const TURNS_MAX: usize = 256;
 
 /// Bytes that a cell takes without its fold, about.
 pub(super) const COLD: usize = 512;
@@ -22,22 +27,24 @@ pub(super) struct Cells {
     shards: [Mutex<Shard>; SHARDS],
     bytes: AtomicUsize,
     budget: usize,
+    /// How many cells were given up so far.
+    gone: AtomicU64,
     /// Which shard gives something up next.
     hand: AtomicUsize,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Shard {
     cells: HashMap<AccountId, Arc<Cell>>,
     /// In the order in which they may go; who was used meanwhile gets a second chance.
     queue: VecDeque<AccountId>,
-    /// How many were given up.
-    gone: u64,
+    /// By a byte of the id: which one, of all that were given up, was the last.
+    gone: [u64; SLOTS],
 }
 
-/// A moment in the life of a part of the table.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Moment(u64);
+/// A moment of the table: what was looked up since may be older than what a cell that was given up since knew.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Glance(u64);
 
 impl Cells {
     pub(super) fn new(budget: usize) -> Self {
@@ -45,48 +52,67 @@ impl Cells {
             shards: std::array::from_fn(|_| Mutex::default()),
             bytes: AtomicUsize::new(0),
             budget,
+            gone: AtomicU64::new(0),
             hand: AtomicUsize::new(0),
         }
     }
 
     fn shard(&self, id: AccountId) -> &Mutex<Shard> {
-        let [byte, ..] = id.as_bytes();
+        // The last bytes of an id are random; the remainder is in bounds, the first is never taken instead.
+        let at = usize::from(id.as_bytes()[15]) % SHARDS;
         let [first, ..] = &self.shards;
-        // There is one for each byte.
-        self.shards.get(usize::from(*byte)).unwrap_or(first)
+        self.shards.get(at).unwrap_or(first)
     }
 
     pub(super) fn get(&self, id: AccountId) -> Option<Arc<Cell>> {
         self.shard(id).lock().cells.get(&id).cloned()
     }
 
-    /// What the directory says of an account is its newest state only if its cell was not given up after the directory
-    /// was asked: so the moment is taken before, and held against the insertion.
-    pub(super) fn moment(&self, id: AccountId) -> Moment {
-        Moment(self.shard(id).lock().gone)
+    /// Called before an account's row is looked up that shall become a cell.
+    pub(super) fn glance(&self) -> Glance {
+        Glance(self.gone.load(Ordering::Acquire))
     }
 
-    /// The cell of that id; `make` is asked for one where there is none. `None` where one was given up since `moment`:
-    /// what `make` knows may be old.
+    /// The cell of that id; `make` is asked for one where there is none. `None` where one may have been there, and gone,
+    /// since `glance`.
     pub(super) fn get_or_insert(
         &self,
         id: AccountId,
-        moment: Moment,
+        glance: Glance,
         make: impl FnOnce() -> Arc<Cell>,
     ) -> Option<Arc<Cell>> {
         let mut shard = self.shard(id).lock();
         if let Some(cell) = shard.cells.get(&id) {
             return Some(Arc::clone(cell));
         }
-        if moment != Moment(shard.gone) {
+        if shard
+            .gone
+            .get(slot(id))
+            .is_some_and(|last| *last > glance.0)
+        {
             return None;
         }
         let cell = make();
-        shard.cells.insert(id, Arc::clone(&cell));
-        shard.queue.push_back(id);
+        shard.add(&cell);
         drop(shard);
         self.weigh(&cell, COLD);
         Some(cell)
+    }
+
+    /// Whether no cell of that id was given up since: what was looked up then is still true, if there is none now.
+    pub(super) fn none_since(&self, id: AccountId, glance: Glance) -> bool {
+        let shard = self.shard(id).lock();
+        shard
+            .gone
+            .get(slot(id))
+            .is_none_or(|last| *last <= glance.0)
+    }
+
+    /// A cell of an id that nobody knows yet.
+    pub(super) fn insert(&self, cell: Arc<Cell>) -> Arc<Cell> {
+        self.shard(cell.id).lock().add(&cell);
+        self.weigh(&cell, COLD);
+        cell
     }
 
     /// Counts `weight` bytes for the cell from now on.
@@ -110,13 +136,18 @@ impl Cells {
             .sum()
     }
 
-    /// Gives up cells that were not used lately until the budget is kept, or each part of the table had two turns: the
-    /// next call goes on. `release` tells whether the cell may go; it is asked without a lock of the table.
-    pub(super) fn shrink(&self, release: impl Fn(&Arc<Cell>) -> bool) {
-        for _ in 0..2 * SHARDS {
-            if self.bytes() <= self.budget {
-                return;
-            }
+    /// Gives up cells that were not used lately until the budget is kept, or everything had its turn twice. `release`
+    /// tells whether the cell may go; it is asked without a lock of the table. `released` tells whether that still holds,
+    /// when nobody else can have the cell any more.
+    pub(super) fn shrink(
+        &self,
+        release: impl Fn(&Arc<Cell>) -> bool,
+        released: impl Fn(&Arc<Cell>) -> bool,
+    ) {
+        // The next call goes on: no call pays for cells that are all in use.
+        let mut turns = (2 * self.turns()).min(TURNS_MAX);
+        while self.bytes() > self.budget && turns > 0 {
+            turns -= 1;
             let at = self.hand.fetch_add(1, Ordering::Relaxed) % SHARDS;
             let Some(shard) = self.shards.get(at) else {
                 continue;
@@ -128,11 +159,13 @@ impl Cells {
                 continue;
             }
             let mut shard = shard.lock();
-            // This one and the table's: nobody else has it, and nobody can get it without this lock. But somebody may have
-            // had it since it was released, and changed the account.
-            if Arc::strong_count(&cell) == 2 && cell.is_idle() {
+            // This one and the table's: nobody else has it, and nobody can get it without this lock.
+            if Arc::strong_count(&cell) == 2 && released(&cell) {
                 shard.cells.remove(&cell.id);
-                shard.gone += 1;
+                let last = self.gone.fetch_add(1, Ordering::AcqRel) + 1;
+                if let Some(slot) = shard.gone.get_mut(slot(cell.id)) {
+                    *slot = last;
+                }
                 drop(shard);
                 self.weigh(&cell, 0);
             } else {
@@ -140,9 +173,36 @@ impl Cells {
             }
         }
     }
+
+    fn turns(&self) -> usize {
+        self.shards
+            .iter()
+            .map(|shard| shard.lock().queue.len())
+            .sum::<usize>()
+            .max(SHARDS)
+    }
+}
+
+fn slot(id: AccountId) -> usize {
+    usize::from(id.as_bytes()[14]) % SLOTS
+}
+
+impl Default for Shard {
+    fn default() -> Self {
+        Self {
+            cells: HashMap::new(),
+            queue: VecDeque::new(),
+            gone: [0; SLOTS],
+        }
+    }
 }
 
 impl Shard {
+    fn add(&mut self, cell: &Arc<Cell>) {
+        self.cells.insert(cell.id, Arc::clone(cell));
+        self.queue.push_back(cell.id);
+    }
+
     fn next(&mut self) -> Option<Arc<Cell>> {
         let id = self.queue.pop_front()?;
         self.cells.get(&id).cloned()

@@ -1,7 +1,11 @@
 //! Deliveries that were accepted while their account could not be read: kept under the name's key, and made entries of
-//! the account by the first who loads it.
+//! the account by the first who finds or loads it.
+//!
+//! Each becomes one entry, once, in the order of the record numbers: an assign record names the deferred one, and the
+//! account's `assigned` is the highest that was named. What waits is known from the tail and the checkpoint; in ranges
+//! of records that no run of the directory covers it is asked for through the footers.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
 
 use parking_lot::Mutex;
@@ -12,68 +16,150 @@ use super::fold::Fold;
 use super::plan::Draft;
 use crate::error::{Error, Result};
 use crate::format::change::{Change, Deferred};
+use crate::log::Log;
 use crate::mail::{AccountId, MailboxName};
 use crate::options::Durability;
 
-/// Deferred deliveries that are known and have no UID yet: record numbers, ascending, by key.
+/// Deferred deliveries that become entries with one batch, at most.
+const ASSIGNED_AT_ONCE: usize = 256;
+
+/// Deferred deliveries that are known and have no UID yet.
 #[derive(Debug, Default)]
 pub(super) struct Waiting {
-    known: Mutex<BTreeMap<AccountId, Vec<u64>>>,
+    known: Mutex<Known>,
+}
+
+#[derive(Debug, Default)]
+struct Known {
+    by_key: BTreeMap<AccountId, BTreeSet<u64>>,
+    /// By record number: the key, and the batch that brings the record (0: it is durable).
+    numbers: BTreeMap<u64, (AccountId, u64)>,
+    /// Assigned ones whose records a rebuild may yet meet: it reads the newest segments first.
+    assigned: HashSet<u64>,
+    /// Whether no rebuild is under way.
+    all_met: bool,
+}
+
+impl Known {
+    fn add(&mut self, key: AccountId, number: u64, batch: u64) {
+        if !self.assigned.contains(&number) {
+            self.by_key.entry(key).or_default().insert(number);
+            self.numbers.entry(number).or_insert((key, batch));
+        }
+    }
+
+    fn remove(&mut self, number: u64) -> bool {
+        let Some((key, _)) = self.numbers.remove(&number) else {
+            return false;
+        };
+        if let Some(numbers) = self.by_key.get_mut(&key) {
+            numbers.remove(&number);
+            if numbers.is_empty() {
+                self.by_key.remove(&key);
+            }
+        }
+        true
+    }
 }
 
 impl Waiting {
-    pub(super) fn new(known: impl IntoIterator<Item = (AccountId, u64)>) -> Self {
-        let waiting = Self::default();
+    /// `known` are durable; `assigned` have their UIDs, and were not among those that were read.
+    pub(super) fn new(
+        known: impl IntoIterator<Item = (AccountId, u64)>,
+        assigned: HashSet<u64>,
+    ) -> Self {
+        let mut all = Known {
+            assigned,
+            ..Known::default()
+        };
         for (key, number) in known {
-            waiting.add(key, number);
+            all.add(key, number, 0);
         }
-        waiting
+        Self {
+            known: Mutex::new(all),
+        }
     }
 
+    /// A deferred delivery's record was met, durable.
     pub(super) fn add(&self, key: AccountId, number: u64) {
-        let mut known = self.known.lock();
-        let numbers = known.entry(key).or_default();
-        if let Err(at) = numbers.binary_search(&number) {
-            numbers.insert(at, number);
-        }
+        self.known.lock().add(key, number, 0);
     }
 
-    fn of(&self, key: AccountId) -> Vec<u64> {
-        self.known.lock().get(&key).cloned().unwrap_or_default()
+    /// The record of an assign was met.
+    pub(super) fn note_assigned(&self, number: u64) {
+        self.done(&[number]);
     }
 
-    fn done(&self, key: AccountId, upto: u64) {
+    /// All records were met.
+    pub(super) fn note_all_met(&self) {
         let mut known = self.known.lock();
-        if let Some(numbers) = known.get_mut(&key) {
-            numbers.retain(|number| *number > upto);
-            if numbers.is_empty() {
-                known.remove(&key);
+        known.assigned = HashSet::new();
+        known.all_met = true;
+    }
+
+    /// Whether any waits under this key.
+    pub(super) fn holds(&self, key: AccountId) -> bool {
+        self.known.lock().by_key.contains_key(&key)
+    }
+
+    /// Those of a key, ascending. What is being written is waited for; what failed is forgotten.
+    fn of(&self, key: AccountId, log: &Log) -> Vec<u64> {
+        let pairs: Vec<(u64, u64)> = {
+            let known = self.known.lock();
+            let numbers = known.by_key.get(&key).into_iter().flatten();
+            let batch = |number: &u64| known.numbers.get(number).map_or(0, |(_, batch)| *batch);
+            numbers.map(|number| (*number, batch(number))).collect()
+        };
+        let is_there = |(number, batch): (u64, u64)| {
+            let there = batch == 0 || log.commit(batch, ()).wait().is_ok();
+            if !there {
+                self.known.lock().remove(number);
+            }
+            there.then_some(number)
+        };
+        pairs.into_iter().filter_map(is_there).collect()
+    }
+
+    fn done(&self, numbers: &[u64]) {
+        let mut known = self.known.lock();
+        for number in numbers {
+            known.remove(*number);
+            if !known.all_met {
+                known.assigned.insert(*number);
             }
         }
     }
 
     pub(super) fn len(&self) -> u64 {
-        self.known.lock().values().map(|numbers| numbers.len() as u64).sum()
+        self.known.lock().numbers.len() as u64
     }
 
-    /// All of them, for a checkpoint.
-    pub(super) fn all(&self) -> Vec<(AccountId, u64)> {
-        let known = self.known.lock();
-        let pairs = known
-            .iter()
-            .flat_map(|(key, numbers)| numbers.iter().map(|number| (*key, *number)));
-        pairs.collect()
+    /// All with numbers below `next_record`, for a checkpoint: up to there all batches have ended.
+    pub(super) fn before(&self, next_record: u64, log: &Log) -> Vec<(AccountId, u64)> {
+        let known: Vec<(u64, (AccountId, u64))> = {
+            let known = self.known.lock();
+            let before = known.numbers.range(..next_record);
+            before.map(|(number, at)| (*number, *at)).collect()
+        };
+        // The log is asked without the lock: a delivery is deferred under the lock of its queue.
+        let is_there = |batch: u64| batch == 0 || matches!(log.outcome(batch), Some(Ok(())));
+        let there = known.into_iter().filter(|(_, (_, batch))| is_there(*batch));
+        there.map(|(number, (key, _))| (key, number)).collect()
     }
 }
 
 impl Index {
-    /// A delivery was deferred as this record.
-    pub(crate) fn note_deferred(&self, key: AccountId, number: u64) {
-        self.waiting.add(key, number);
+    /// A delivery will be deferred as this record once `batch` is durable. Told as the record joins its batch: a
+    /// checkpoint whose tail begins behind it must name it.
+    pub(crate) fn note_deferred(&self, key: AccountId, number: u64, batch: u64) {
+        self.waiting.known.lock().add(key, number, batch);
     }
 
     /// Gives the deferred deliveries for the account's name their UIDs. Durable when it returns.
-    pub(super) fn assign_deferred(&self, cell: &Arc<Cell>) -> Result<()> {
+    ///
+    /// # Errors
+    /// Where one cannot be read now, or assigns cannot be written: that one and those behind it wait on.
+    pub(crate) fn assign_deferred(&self, cell: &Arc<Cell>) -> Result<()> {
         if self.log.options().read_only {
             return Ok(());
         }
@@ -87,38 +173,101 @@ impl Index {
         };
         let key = self.key_of(&name).deferred();
         self.find_deferred(key, assigned)?;
-        let numbers = self.waiting.of(key);
-        let Some(last) = numbers.last().copied() else {
+        let mut numbers = self.waiting.of(key, &self.log);
+        let Some(first) = numbers.first().copied() else {
             return Ok(());
         };
-        let mut arrived = Vec::with_capacity(numbers.len());
-        for number in numbers {
-            match self.log.record(number)?.1 {
-                Change::Deferred(deferred) if *deferred.account == *name => {
-                    arrived.push((number, deferred));
-                }
-                // Two names may share a key.
-                _ => {}
+        let taken = self.assigned_to_others(cell, &name, first)?;
+        if !taken.is_empty() {
+            let done: Vec<u64> = numbers.extract_if(.., |at| taken.contains(at)).collect();
+            self.waiting.done(&done);
+        }
+        for numbers in numbers.chunks(ASSIGNED_AT_ONCE) {
+            let read = self.read_deferred(key, &name, numbers);
+            self.assign(cell, &read.arrived)?;
+            self.waiting.done(&read.done);
+            if let Some(error) = read.stopped {
+                return Err(error);
             }
         }
-        self.assign(cell, &arrived)?;
-        self.waiting.done(key, last);
         Ok(())
     }
 
-    /// What was deferred in front of all that was replayed is known from the checkpoint, or else through the footers.
+    /// As [`assign_deferred`](Self::assign_deferred), for who only wants the account: what cannot be assigned now waits
+    /// on, which keeps nobody from reading or delivering.
+    pub(super) fn try_assign_deferred(&self, cell: &Arc<Cell>) {
+        let _ = self.assign_deferred(cell);
+    }
+
+    /// What was deferred in ranges of records that no run covers, and is not known yet.
     fn find_deferred(&self, key: AccountId, assigned: u64) -> Result<()> {
-        let unknown = assigned + 1..self.waiting_known_from;
-        if unknown.is_empty() {
-            return Ok(());
-        }
-        for (header, _) in self.uncovered.records(key, unknown)? {
-            self.waiting.add(key, header.number);
+        for range in self.directory.uncovered() {
+            let unknown = range.start.max(assigned + 1)..range.end;
+            if unknown.is_empty() {
+                continue;
+            }
+            for number in self.uncovered.numbers(key, unknown)? {
+                self.waiting.add(key, number);
+            }
         }
         Ok(())
+    }
+
+    /// Which deferred deliveries from `first` on became entries of other accounts that had the name before this one.
+    fn assigned_to_others(&self, cell: &Cell, name: &str, first: u64) -> Result<HashSet<u64>> {
+        let key = self.key_of(name);
+        let mut taken = HashSet::new();
+        for other in self.namesakes(name)? {
+            let row = self.lock(&other).durable().row.clone();
+            // Another name that shares the key is none of this one's business.
+            let its = row.name.as_deref();
+            let had_it = its.is_none_or(|its| its == name || self.key_of(its) != key);
+            if other.id == cell.id || !had_it || row.assigned < first {
+                continue;
+            }
+            let below = row.last_record + 1;
+            let chain = self
+                .log
+                .account_records(other.id, below, first, &|_| false)?;
+            taken.extend(chain.records.iter().filter_map(|(_, change)| match change {
+                Change::Assign(assign) => Some(assign.deferred),
+                _ => None,
+            }));
+        }
+        Ok(taken)
+    }
+
+    /// Reads deferred deliveries in order, up to one that cannot be read now.
+    fn read_deferred(&self, key: AccountId, name: &str, numbers: &[u64]) -> ReadDeferred {
+        let mut read = ReadDeferred::default();
+        for number in numbers {
+            match self.log.record(*number) {
+                Ok((header, Change::Deferred(deferred))) if header.account == key => {
+                    // Two names may share a key.
+                    if *deferred.account == *name {
+                        read.arrived.push((*number, deferred));
+                        read.done.push(*number);
+                    }
+                }
+                // No such thing, whatever a checkpoint said.
+                Ok(_) => read.done.push(*number),
+                Err(Error::Damaged { .. }) => {
+                    self.note_lost(&[*number]);
+                    read.done.push(*number);
+                }
+                Err(error) => {
+                    read.stopped = Some(error);
+                    break;
+                }
+            }
+        }
+        read
     }
 
     fn assign(&self, cell: &Arc<Cell>, arrived: &[(u64, Box<Deferred>)]) -> Result<()> {
+        if arrived.is_empty() {
+            return Ok(());
+        }
         loop {
             let mut state = self.lock_loaded(cell)?;
             let Some(fold) = state.head().fold.clone() else {
@@ -136,6 +285,7 @@ impl Index {
                 drop(state);
                 return self.log.commit(rests_on, ()).wait();
             }
+            self.list(&mut state, cell.id);
             let joined = self.log.join(Durability::Durable, &[rests_on], |group| {
                 let previous = state.head().row.last_record;
                 records.write(cell.id, previous, group, &[])
@@ -150,16 +300,32 @@ impl Index {
     }
 }
 
+/// Deferred deliveries of a name that were read.
+#[derive(Default)]
+struct ReadDeferred {
+    arrived: Vec<(u64, Box<Deferred>)>,
+    /// Numbers that wait no more once `arrived` are assigned.
+    done: Vec<u64>,
+    /// Why the rest was not read.
+    stopped: Option<Error>,
+}
+
 impl Fold {
-    /// The mailbox that a deferred delivery goes to: the one it names, INBOX where there is none.
-    pub(super) fn place_of(&self, name: &str) -> Result<u32> {
-        let found = MailboxName::new(name).ok().and_then(|name| self.find(&name));
-        let usable = found.filter(|id| {
+    /// The mailbox of that name, if messages can be delivered to it.
+    pub(super) fn usable(&self, name: &MailboxName) -> Option<u32> {
+        self.find(name).filter(|id| {
             self.mailbox(*id)
                 .is_some_and(|mailbox| !mailbox.properties.noselect)
-        });
-        let inbox = || self.find(&MailboxName::inbox());
-        usable.or_else(inbox).ok_or_else(|| Error::NoSuchMailbox {
+        })
+    }
+
+    /// The mailbox that a delivery by name goes to: the one it names, INBOX where there is none.
+    pub(super) fn place_of(&self, name: &str) -> Result<u32> {
+        let found = MailboxName::new(name)
+            .ok()
+            .and_then(|name| self.usable(&name));
+        let inbox = || self.usable(&MailboxName::inbox());
+        found.or_else(inbox).ok_or_else(|| Error::NoSuchMailbox {
             name: name.to_owned(),
         })
     }

@@ -15,6 +15,7 @@ const BLOCK: usize = 128;
 const BLOCKS_MAX: usize = 32;
 
 /// Most items that are remembered.
+#[cfg(test)]
 pub(crate) const ITEMS_MAX: usize = BLOCK * BLOCKS_MAX;
 
 /// Ids next to each other that went with one change.

@@ -14,6 +14,9 @@ use super::fold::Fold;
 impl Index {
     /// Saves the account as it is durable, if its chain has grown enough. Reads what the image lacks from the log.
     pub(super) fn save_image(&self, cell: &Arc<Cell>) -> Result<()> {
+        if self.is_unread(cell.id) {
+            return Ok(());
+        }
         let (fold, row) = {
             let state = self.lock_loaded(cell)?;
             let head = state.durable();
@@ -22,6 +25,10 @@ impl Index {
                 None => return Ok(()),
             }
         };
+        // Again: it may have been loaded just now.
+        if self.is_unread(cell.id) {
+            return Ok(());
+        }
         if row.records <= self.log.options().chain_max {
             return Ok(());
         }
@@ -53,7 +60,7 @@ impl Index {
             }
             None => Vec::new(),
         };
-        let mut grown = chain::grow(&self.images, fold, newest.as_ref(), &records, None)?;
+        let mut grown = chain::grow(&self.images, fold, newest.as_ref(), &records);
         if let (Some(grown), None, Some(old)) = (&mut grown, &newest, &row.image) {
             grown.replaced = chain::blobs_of(&self.images, fold.id, old).unwrap_or_default();
         }
@@ -62,6 +69,7 @@ impl Index {
 
     /// Moves what is needed out of an image file that is mostly dead; whether there was one.
     pub(super) fn reclaim_step(&self) -> Result<bool> {
+        let _one = self.work.step.lock();
         let files = self.images.files();
         let worn = files.iter().find(|file| {
             file.dead < file.len && file.dead > file.len / 2 && !self.images.is_active(file.number)
@@ -98,15 +106,25 @@ impl Index {
             return Ok(());
         }
         let fold = self.fold(&cell)?;
+        if self.is_unread(id) {
+            return Ok(());
+        }
         let (whole, records) = {
             let state = self.lock(&cell);
-            (chain::grow(&self.images, &fold, None, &[], None)?, state.durable().row.records)
+            (
+                chain::grow(&self.images, &fold, None, &[]),
+                state.durable().row.records,
+            )
         };
         let Some(grown) = whole else { return Ok(()) };
         let new = self.images.append(id, grown.record, &grown.bytes)?;
         blobs.iter().for_each(|blob| self.images.release(blob));
         let mut state = self.lock(&cell);
-        let covered = if grown.record == fold.last_record { records } else { 0 };
+        let covered = if grown.record == fold.last_record {
+            records
+        } else {
+            0
+        };
         state.imaged(new, covered);
         self.list(&mut state, id);
         Ok(())

@@ -36,6 +36,12 @@ impl Row {
         self.exists == Some(true) && self.name.as_deref() == Some(name)
     }
 
+    /// Whether the account has records, of which none that can be read tells its name.
+    pub(super) fn has_lost_its_name(&self) -> bool {
+        let unnamed = |name: &str| name == self.key.to_string();
+        self.last_record > 0 && self.name.as_deref().is_none_or(unnamed)
+    }
+
     /// The MODSEQ that the next change gets.
     pub(crate) fn next_modseq(&self) -> u64 {
         self.modseq + 1
@@ -108,7 +114,9 @@ impl Fold {
 
     /// Makes the row say what the fold knows. Where the account's image is stays.
     pub(crate) fn describe(&self, row: &mut Row) {
-        let inbox = self.mailbox(INBOX_ID).filter(|inbox| !inbox.properties.noselect);
+        let inbox = self
+            .mailbox(INBOX_ID)
+            .filter(|inbox| !inbox.properties.noselect);
         row.complete = true;
         row.opaque = inbox.is_none() && self.exists;
         row.exists = Some(self.exists);
@@ -124,6 +132,16 @@ impl Fold {
             uid_validity: inbox.uid_validity.get(),
             uid_next: inbox.uid_assign,
         });
+    }
+
+    /// Whether it is weighed in no time.
+    pub(crate) fn is_small(&self) -> bool {
+        const SMALL: u64 = 4096;
+        let mailboxes = self.mailboxes.values();
+        mailboxes
+            .map(|mailbox| mailbox.counters.messages)
+            .sum::<u64>()
+            <= SMALL
     }
 
     /// About how many bytes it takes in memory.

@@ -16,6 +16,7 @@ use crate::directory::Row;
 use crate::error::Result;
 use crate::format::change::Change;
 use crate::format::record::RecordHeader;
+use crate::mail::AccountId;
 
 /// A chain with more records is taken over segment by segment, oldest first, so that memory is bounded by a segment: the
 /// index was lost, and the account is large.
@@ -27,6 +28,13 @@ impl Index {
         let mut state = cell.lock(&self.log);
         self.cross(&mut state);
         state
+    }
+
+    /// As [`lock`](Self::lock); `None` where a load is about to end, which may have to read yet.
+    pub(crate) fn lock_at_hand<'a>(&self, cell: &'a Cell) -> Option<MutexGuard<'a, State>> {
+        let mut state = cell.lock_at_hand(&self.log)?;
+        self.cross(&mut state);
+        Some(state)
     }
 
     /// Locks a cell whose fold is loaded; loads it first if need be.
@@ -66,8 +74,13 @@ impl Index {
         }
     }
 
+    /// Whether the disk did not give all of the account's records when it was loaded: there may be more another time.
+    pub(super) fn is_unread(&self, id: AccountId) -> bool {
+        self.unread.lock().contains(&id)
+    }
+
     /// Loads the account's fold, unless another caller does: then waits for that.
-    fn load(&self, cell: &Arc<Cell>) -> Result<()> {
+    pub(super) fn load(&self, cell: &Arc<Cell>) -> Result<()> {
         let row = {
             let mut state = cell.peek(&self.log);
             while state.loading {
@@ -89,7 +102,7 @@ impl Index {
         if row.records > self.log.options().chain_max {
             self.want_image(cell.id);
         }
-        self.assign_deferred(cell)?;
+        self.try_assign_deferred(cell);
         self.shrink();
         Ok(())
     }
@@ -122,14 +135,14 @@ impl Index {
 
     /// The account's fold as of its row.
     pub(super) fn read(&self, row: &Row) -> Result<Fold> {
-        let mut fold = self.from_image(row).unwrap_or_else(|| Fold::new(row.key));
+        let mut fold = self.image_of(row).unwrap_or_else(|| Fold::new(row.key));
         self.follow(&mut fold, row)?;
         self.cross_fold(&mut fold, u64::MAX);
         Ok(fold)
     }
 
     /// The fold that the account's image has, if it is sound. A bad one is forgotten: the log has everything.
-    fn from_image(&self, row: &Row) -> Option<Fold> {
+    fn image_of(&self, row: &Row) -> Option<Fold> {
         let at = row.image?;
         match chain::load(&self.images, row.key, &at) {
             Ok(fold) => Some(fold),
@@ -169,6 +182,9 @@ impl Index {
         let chain = self
             .log
             .account_records(fold.id, newest + 1, from, starts)?;
+        if !chain.given {
+            self.unread.lock().insert(fold.id);
+        }
         self.note_lost(&chain.lost);
         self.fence_all(&chain.lost)?;
         for (header, change) in &chain.records {

@@ -6,12 +6,14 @@
 //!
 //! Reading order: `tree`, `columns`, `entry`, `keywords`, `expunged`, `buckets`, `mailbox`, `fold`, `image`, `base`,
 //! `receipt`, `plan` (what an account is, how it is saved and how it changes); `live`, `cell`, `cells`, `names`, `load`,
-//! `deferred` (which accounts are in memory); `sources`, `opening`, `tender`, `imaging` (what is kept on disk, and how it
+//! `lookups`, `deferred` (which accounts are in memory); `sources`, `opening`, `tender`, `rebuild`, `imaging` (what is kept on disk, and how it
 //! comes back when it is lost).
 //!
 //! Locks: an account's cell; then the fences, the list of touched cells, the directory's memory: each short, none over
 //! I/O. The tender's step is held over I/O and needed by nobody else.
 
+#[cfg(test)]
+mod agreement;
 mod base;
 mod buckets;
 mod cell;
@@ -26,16 +28,18 @@ mod imaging;
 mod keywords;
 mod live;
 mod load;
+mod lookups;
 mod mailbox;
 mod names;
 mod opening;
 mod plan;
+mod rebuild;
 mod receipt;
 mod sources;
 mod tender;
 mod tree;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
@@ -47,9 +51,12 @@ pub(crate) use cell::{Cell, Head, Pin, State};
 pub(crate) use entry::{Entry, EntryLeaf};
 pub(crate) use fold::Fold;
 pub(crate) use keywords::Keywords;
+pub(crate) use lookups::{Lookup, Lookups, Place};
 pub use mailbox::Counters;
 pub(crate) use mailbox::MailboxFold;
-pub(crate) use plan::{Arrival, ColdDraft, Draft, Drafts, INBOX_ID, Marks, batch_fits};
+pub(crate) use plan::{
+    Arrival, ColdDraft, Draft, Drafts, INBOX_ID, Marks, batch_fits, keywords_fit, len_fits,
+};
 pub use plan::{Delivered, Flagged, Transferring};
 pub(crate) use receipt::{Content, Hashing, Roots};
 pub(crate) use tender::Tender;
@@ -60,15 +67,18 @@ use crate::error::{Error, Result};
 use crate::format::change::{Change, Fence};
 use crate::format::record::RecordHeader;
 use crate::io::Storage;
-use crate::log::{LostMessage, Log};
+use crate::log::{Log, LostMessage};
 use crate::mail::AccountId;
 use crate::stat::{Health, Stat};
-use cells::{COLD, Cells, Moment};
+use cells::{COLD, Cells, Glance};
 use image::store::ImageStore;
 use sources::Segments;
 
 /// The directory's part in memory may have this many bytes before it is saved.
 const MEMORY_MAX: usize = 32 << 20;
+
+/// A large account is weighed anew with one batch of so many: that walks over all its leaves.
+const WEIGHED_EVERY: u64 = 64;
 
 /// Lost records that are kept by number; more are only fenced.
 const LOST_MAX: usize = 64 << 10;
@@ -92,8 +102,10 @@ pub(crate) struct Index {
     high: AtomicU32,
     /// Deferred deliveries without a UID.
     waiting: deferred::Waiting,
-    /// From which record on these are certainly all known.
-    waiting_known_from: u64,
+    given: opening::Given,
+    /// Accounts of which the disk did not give all when they were loaded: what is kept of them is not saved.
+    unread: Mutex<HashSet<AccountId>>,
+    recent: names::Recent,
     /// Records that were found lost since the opening, with what their bodies say.
     lost: Mutex<BTreeMap<u64, Option<LostMessage>>>,
     /// Accounts whose rows are news to the directory.
@@ -102,48 +114,66 @@ pub(crate) struct Index {
 }
 
 impl Index {
-    /// The cell of the account that a row describes, which the directory gave after `moment`; `None` where it may have
-    /// changed since.
-    fn cell(&self, mut row: Row, moment: Moment) -> Result<Option<Arc<Cell>>> {
+    /// The cell of the account that a row describes, which was looked up after `glance`.
+    fn cell(&self, mut row: Row, mut glance: Glance) -> Result<Arc<Cell>> {
         let id = row.key;
-        let mut fold = None;
-        if row.needs_fold() && self.cells.get(id).is_none() {
+        loop {
+            let (row_now, fold) = self.begin(row)?;
+            if let Some(cell) = self
+                .cells
+                .get_or_insert(id, glance, || Cell::new(row_now, fold))
+            {
+                self.shrink();
+                return Ok(cell);
+            }
+            // The account was in memory in between, and may have changed: what was looked up may be old.
+            glance = self.cells.glance();
+            let again = self.directory.lookup(&id, &self.uncovered)?;
+            row = again.unwrap_or_else(|| Row::new(id));
+        }
+    }
+
+    /// What a cell begins with.
+    fn begin(&self, row: Row) -> Result<(Row, Option<Fold>)> {
+        if row.needs_fold() && self.cells.get(row.key).is_none() {
             // Where its beginning is lost, or something happened that a row cannot tell, only the fold knows.
-            let read = self.read(&row)?;
-            read.describe(&mut row);
-            fold = Some(read);
+            let fold = self.read(&row)?;
+            let mut row = row;
+            fold.describe(&mut row);
+            return Ok((row, Some(fold)));
         }
-        let weight = fold.as_ref().map(|fold| COLD + fold.weight());
-        let cell = self.cells.get_or_insert(id, moment, || Cell::new(row, fold));
-        if let (Some(cell), Some(weight)) = (&cell, weight) {
-            self.cells.weigh(cell, weight);
-        }
-        self.shrink();
-        Ok(cell)
+        Ok((row, None))
     }
 
     /// An account that is about to be created.
     pub(crate) fn add(&self, id: AccountId) -> Arc<Cell> {
         let row = Row::beginning(id, &self.directory.fences());
         let fold = Fold::beginning(&row, self.floor.load(Ordering::Relaxed));
-        let cell = Cell::new(row, Some(fold));
-        // The id is new: whatever was given up meanwhile was another.
-        while self
-            .cells
-            .get_or_insert(id, self.cells.moment(id), || Arc::clone(&cell))
-            .is_none()
-        {}
+        let weight = fold.weight();
+        let cell = self.cells.insert(Cell::new(row, Some(fold)));
+        self.weigh(&cell, weight);
         self.shrink();
         cell
     }
 
-    /// The account will be `head` once `batch` is durable.
+    /// Counts what the fold takes that the cell holds.
+    fn weigh(&self, cell: &Cell, fold: usize) {
+        self.cells.weigh(cell, COLD + fold);
+    }
+
+    /// The account will be `head` once `batch` is durable. The cell was [listed](Self::list) before the batch was joined.
     pub(crate) fn push(&self, cell: &Arc<Cell>, state: &mut State, batch: u64, head: Head) {
         self.high
             .fetch_max(head.row.uid_validity_mark, Ordering::Relaxed);
-        self.list(state, cell.id);
         if head.row.records > self.log.options().chain_max {
             self.want_image(cell.id);
+        }
+        if let Some(fold) = head
+            .fold
+            .as_ref()
+            .filter(|fold| fold.is_small() || batch.is_multiple_of(WEIGHED_EVERY))
+        {
+            self.weigh(cell, fold.weight());
         }
         state.push(batch, head);
     }
@@ -155,17 +185,34 @@ impl Index {
         }
     }
 
-    /// The directory will be told of the account's row.
-    fn list(&self, state: &mut State, id: AccountId) {
+    /// The directory will be told of the account's row. Done before a batch is joined: who saves the index when the batch
+    /// is durable finds the cell listed, and waits for its lock.
+    pub(crate) fn list(&self, state: &mut State, id: AccountId) {
         if !state.listed {
             state.listed = true;
             self.touched.lock().push(id);
         }
     }
 
+    /// An account that was just created, and that nobody else has: its row says all there is, until somebody asks for
+    /// more than a delivery to INBOX does. Many are created, and few are used at once.
+    pub(crate) fn chill(&self, cell: &Cell) {
+        let mut state = self.lock(cell);
+        if !state.head().row.needs_fold() {
+            state.chill();
+            self.weigh(cell, 0);
+        }
+    }
+
     /// Files an account under the names that its durable row has: when it is created, renamed or deleted.
     pub(crate) fn file(&self, cell: &Arc<Cell>) {
         let row = self.lock(cell).durable().row.clone();
+        self.tell(row);
+    }
+
+    /// Tells the directory of an account's durable row, and of the name it is filed under where that is another: both, or
+    /// a run that covers the record of a renaming would have but one.
+    fn tell(&self, row: Row) {
         if let Some(alias) = opening::stray(&row, &self.log.store().0) {
             self.directory.put(alias);
         }
@@ -178,7 +225,7 @@ impl Index {
 
     /// Keeps memory within its budget.
     fn shrink(&self) {
-        self.cells.shrink(|cell| {
+        let release = |cell: &Arc<Cell>| {
             let Some(mut state) = cell.try_peek(&self.log) else {
                 return false;
             };
@@ -186,11 +233,17 @@ impl Index {
                 return false;
             }
             if state.listed {
-                self.directory.put(state.durable().row.clone());
+                self.tell(state.durable().row.clone());
                 state.listed = false;
             }
             true
-        });
+        };
+        // Between the two looks at it somebody may have changed the account and gone.
+        let released = |cell: &Arc<Cell>| {
+            let state = cell.try_peek(&self.log);
+            state.is_some_and(|state| !state.listed && state.last_batch() == 0)
+        };
+        self.cells.shrink(release, released);
     }
 
     /// Records were found to be lost for good: says so in the log, unless that was done before. Every account skips
@@ -220,7 +273,11 @@ impl Index {
         let messages = self.log.lost_messages(&new);
         let mut lost = self.lost.lock();
         lost.extend(new.into_iter().map(|number| (number, None)));
-        lost.extend(messages.into_iter().map(|message| (message.record, Some(message))));
+        lost.extend(
+            messages
+                .into_iter()
+                .map(|message| (message.record, Some(message))),
+        );
     }
 
     /// The messages whose records were found lost since the opening.
@@ -267,6 +324,7 @@ impl Index {
         health.whole &= health.lost_records == 0;
         health.deferred = self.waiting.len();
         health.images_waiting = self.work.images_waiting();
+        health.index_error = self.work.failed.lock().clone();
         let progress = *self.work.progress.lock();
         health.rebuild = progress.map(|progress| progress.rebuild());
     }

@@ -1,6 +1,6 @@
 //! From a name to its account: all that ever had the name is filed under the name's key.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -8,8 +8,10 @@ use parking_lot::{Condvar, Mutex};
 
 use super::Index;
 use super::cell::Cell;
+use super::cells::Glance;
 use crate::directory::{Kind, Row};
 use crate::error::{Error, Result};
+use crate::format::Fault;
 use crate::mail::{AccountId, NameKey};
 
 /// Names that somebody is about to give to an account.
@@ -30,6 +32,29 @@ impl Drop for Claim<'_> {
     fn drop(&mut self) {
         self.claims.keys.lock().remove(&self.key);
         self.claims.freed.notify_all();
+    }
+}
+
+/// Which account was found under a name lately. It may have another name since: who asks looks at it.
+#[derive(Debug, Default)]
+pub(super) struct Recent {
+    ids: Mutex<HashMap<NameKey, AccountId>>,
+}
+
+/// Names that are remembered; at so many all are forgotten, which costs each a look into the directory.
+const RECENT_MAX: usize = 64 << 10;
+
+impl Recent {
+    fn get(&self, key: NameKey) -> Option<AccountId> {
+        self.ids.lock().get(&key).copied()
+    }
+
+    fn put(&self, key: NameKey, id: AccountId) {
+        let mut ids = self.ids.lock();
+        if ids.len() >= RECENT_MAX {
+            ids.clear();
+        }
+        ids.insert(key, id);
     }
 }
 
@@ -57,52 +82,84 @@ impl Index {
     /// # Cost
     /// One probe of the directory.
     pub(crate) fn find(&self, name: &str) -> Result<Arc<Cell>> {
+        let (found, _) = self.called(name)?;
+        found.ok_or_else(|| Error::NoSuchAccount { name: name.into() })
+    }
+
+    /// As [`find`](Self::find), for a name that somebody vouches for: where an account that has the name or had it does
+    /// not tell its name, because that is damaged, the answer is not that there is none.
+    pub(super) fn find_vouched(&self, name: &str) -> Result<Arc<Cell>> {
+        match self.called(name)? {
+            (Some(found), _) => Ok(found),
+            (None, nameless) if nameless || !self.given.all => {
+                Err(Error::fault(self.log.path_of_log(), 0, Fault::Lost))
+            }
+            (None, _) => Err(Error::NoSuchAccount { name: name.into() }),
+        }
+    }
+
+    /// The account of that name, as far as memory tells, and nothing waits to be assigned to it.
+    pub(super) fn recall(&self, name: &str) -> Option<Arc<Cell>> {
+        let key = self.key_of(name);
+        if self.waiting.holds(key.deferred()) {
+            return None;
+        }
+        let id = self.recent.get(key)?;
+        let cell = self.cells.get(id)?;
+        let is_it = cell.lock_at_hand(&self.log)?.durable().row.is_called(name);
+        is_it.then_some(cell)
+    }
+
+    /// The account is found under this name now.
+    pub(crate) fn remember(&self, name: &str, id: AccountId) {
+        self.recent.put(self.key_of(name), id);
+    }
+
+    /// The account of that name, and whether one that may be it has lost its name.
+    fn called(&self, name: &str) -> Result<(Option<Arc<Cell>>, bool)> {
         let mut found: Option<(u32, Arc<Cell>)> = None;
+        let mut nameless = false;
         for cell in self.namesakes(name)? {
             let mark = {
                 let state = self.lock(&cell);
                 let row = &state.durable().row;
+                nameless |= row.has_lost_its_name();
                 row.is_called(name).then_some(row.uid_validity_mark)
             };
             // Two, where the record of the deletion of one is lost: the later one has given greater UIDVALIDITYs.
-            if let Some(mark) = mark.filter(|mark| found.as_ref().is_none_or(|(best, _)| best < mark)) {
+            if let Some(mark) =
+                mark.filter(|mark| found.as_ref().is_none_or(|(best, _)| best < mark))
+            {
                 found = Some((mark, cell));
             }
         }
-        let (_, cell) = found.ok_or_else(|| Error::NoSuchAccount { name: name.into() })?;
-        self.assign_deferred(&cell)?;
-        Ok(cell)
+        let found = found.map(|(_, cell)| cell);
+        if let Some(cell) = &found {
+            self.try_assign_deferred(cell);
+            self.remember(name, cell.id);
+        }
+        Ok((found, nameless))
     }
 
     /// The account of that id, deleted ones too.
     pub(crate) fn by_id(&self, id: AccountId) -> Result<Option<Arc<Cell>>> {
-        loop {
-            let moment = self.cells.moment(id);
-            if let Some(cell) = self.cells.get(id) {
-                return Ok(Some(cell));
-            }
-            let row = self.directory.lookup(&id, &self.uncovered)?;
-            let Some(row) = row.filter(|row| row.kind == Kind::Account) else {
-                return Ok(None);
-            };
-            if let Some(cell) = self.cell(row, moment)? {
-                return Ok(Some(cell));
-            }
+        if let Some(cell) = self.cells.get(id) {
+            return Ok(Some(cell));
         }
+        let glance = self.cells.glance();
+        let row = self.directory.lookup(&id, &self.uncovered)?;
+        let row = row.filter(|row| row.kind == Kind::Account);
+        row.map(|row| self.cell(row, glance)).transpose()
     }
 
     /// All accounts that have the name, had it, or are about to have it.
-    fn namesakes(&self, name: &str) -> Result<Vec<Arc<Cell>>> {
+    pub(super) fn namesakes(&self, name: &str) -> Result<Vec<Arc<Cell>>> {
         let key = self.key_of(name);
-        let moment = self.cells.moment(key.deferred());
         let mut found = Vec::new();
+        let glance = self.cells.glance();
         for row in self.directory.by_prefix(key.0, &self.uncovered)? {
-            let id = row.key;
             match row.kind {
-                Kind::Account => match self.cell(row, moment)? {
-                    Some(cell) => found.push(cell),
-                    None => found.extend(self.by_id(id)?),
-                },
+                Kind::Account => found.push(self.cell(row, glance)?),
                 Kind::Alias { target } => found.extend(self.by_id(target)?),
                 Kind::Deferred => {}
             }
@@ -112,6 +169,9 @@ impl Index {
 
     /// Whether a name can be given to an account; if so, the highest UIDVALIDITY that earlier ones of the name gave.
     pub(crate) fn free_name(&self, name: &str, _claim: &Claim<'_>) -> Result<u32> {
+        if !self.given.some {
+            return Err(Error::fault(self.log.path_of_log(), 0, Fault::Lost));
+        }
         let mut mark = self.floor.load(Ordering::Relaxed);
         for cell in self.namesakes(name)? {
             let state = self.lock(&cell);
@@ -132,13 +192,14 @@ impl Index {
             None => None,
         };
         while names.len() < limit {
+            let glance = self.cells.glance();
             let rows = self
                 .directory
                 .page(from, limit - names.len(), &self.uncovered)?;
             let Some(last) = rows.last() else { break };
             from = Some(last.key);
             for row in rows {
-                let name = self.listed_name(row)?;
+                let name = self.listed_name(row, glance)?;
                 names.extend(name.filter(|name| names.last() != Some(name)));
             }
         }
@@ -148,9 +209,10 @@ impl Index {
     /// The key behind which the page after `name` begins.
     fn behind(&self, name: &str) -> Result<Option<AccountId>> {
         let key = self.key_of(name);
+        let glance = self.cells.glance();
         for row in self.directory.by_prefix(key.0, &self.uncovered)? {
             let at = row.key;
-            if self.listed_name(row)?.as_deref() == Some(name) {
+            if self.listed_name(row, glance)?.as_deref() == Some(name) {
                 return Ok(Some(at));
             }
         }
@@ -158,20 +220,20 @@ impl Index {
     }
 
     /// The name under which a row's account is listed; `None` for rows that only help to find it.
-    fn listed_name(&self, row: Row) -> Result<Option<String>> {
+    fn listed_name(&self, row: Row, glance: Glance) -> Result<Option<String>> {
         let filed_under = NameKey::of_id(row.key);
         let cell = match row.kind {
             Kind::Deferred => None,
             Kind::Alias { target } => self.by_id(target)?,
             Kind::Account => match self.cells.get(row.key) {
                 Some(cell) => Some(cell),
-                // A moment ago nothing newer was known than the row itself: no need to keep the account in memory.
-                None if !row.needs_fold() => {
+                // Nothing newer is known than the row itself: no need to keep the account in memory.
+                None if !row.needs_fold() && self.cells.none_since(row.key, glance) => {
                     let named = row.name.filter(|_| row.exists == Some(true));
                     let named = named.filter(|name| self.key_of(name) == filed_under);
                     return Ok(named.map(|name| name.to_string()));
                 }
-                None => self.by_id(row.key)?,
+                None => Some(self.cell(row, glance)?),
             },
         };
         let Some(cell) = cell else { return Ok(None) };

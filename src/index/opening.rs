@@ -1,8 +1,8 @@
 //! Opening: the checkpoint says what the directory covers, the log's tail says the rest.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicU64};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use parking_lot::Mutex;
 
@@ -10,9 +10,9 @@ use super::cells::Cells;
 use super::deferred::Waiting;
 use super::image::store::ImageStore;
 use super::sources::Segments;
-use super::{Index, names, tender};
+use super::{Index, names, rebuild, tender};
 use crate::directory::{Checkpoint, Directory, FenceAt, Fences, Row};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::format::change::{Change, Fence};
 use crate::format::record::RecordHeader;
 use crate::io::Storage;
@@ -29,7 +29,10 @@ struct Tail {
     floor: u32,
     /// The first record that was replayed.
     from: u64,
-    deferred: Vec<(AccountId, u64)>,
+    /// Those without a UID, by record number.
+    deferred: BTreeMap<u64, AccountId>,
+    /// Those in front of all that was replayed which got one.
+    assigned: HashSet<u64>,
     hit: Vec<AccountId>,
 }
 
@@ -45,12 +48,13 @@ impl Replay for Tail {
         match change {
             Change::Fence(fence) => self.fence(header.number, fence),
             change => {
-                if matches!(change, Change::Deferred(_)) {
-                    self.deferred.push((header.account, header.number));
-                }
+                self.note_deferred(header, change);
                 self.check_chain(header);
                 note(&mut self.rows, &self.fences, header, change);
-                let mark = self.rows.get(&header.account).map(|row| row.uid_validity_mark);
+                let mark = self
+                    .rows
+                    .get(&header.account)
+                    .map(|row| row.uid_validity_mark);
                 self.high = self.high.max(mark.unwrap_or(0));
             }
         }
@@ -58,6 +62,18 @@ impl Replay for Tail {
 }
 
 impl Tail {
+    fn note_deferred(&mut self, header: &RecordHeader, change: &Change) {
+        match change {
+            Change::Deferred(_) => {
+                self.deferred.insert(header.number, header.account);
+            }
+            Change::Assign(assign) if self.deferred.remove(&assign.deferred).is_none() => {
+                self.assigned.insert(assign.deferred);
+            }
+            _ => {}
+        }
+    }
+
     fn fence(&mut self, number: u64, fence: &Fence) {
         self.floor = self.floor.max(self.high.saturating_add(fence.bound));
         self.fences.add(fence_at(number, fence));
@@ -75,6 +91,16 @@ impl Tail {
             self.hit.push(header.account);
         }
     }
+}
+
+/// What the disk gave of the log's tail when the store was opened.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Given {
+    /// Every page of it: what is not found is not there.
+    pub(super) all: bool,
+    /// Something of every segment. Else there may be any number of accounts that nothing is known of: nothing is saved,
+    /// so that the next opening looks again, and no account is created.
+    pub(super) some: bool,
 }
 
 /// Takes over a record into the rows of a range of records.
@@ -115,6 +141,8 @@ fn next_file(storage: &dyn Storage) -> u32 {
         let (number, _) = file.name.split_once('.')?;
         u32::from_str_radix(number, 16).ok()
     });
+    // A name beyond all that will ever be given was not made here.
+    let numbers = numbers.filter(|number| *number <= u32::MAX / 2);
     numbers.max().map_or(1, |last| last.saturating_add(1))
 }
 
@@ -144,25 +172,49 @@ impl Index {
             true => options.replay_all(true),
             false => options,
         };
+        if !options.read_only {
+            // Somebody may have removed the whole folder: it is made again, or else nothing in it can be.
+            let _ = storage
+                .create_folder("index")
+                .and_then(|()| storage.sync_dir(""));
+        }
         // Whatever is wrong with it: everything it says can be found again.
-        let checkpoint = Checkpoint::load(&*storage).unwrap_or_default();
-        let checkpoint = checkpoint.filter(|_| !options.replay_all);
+        let checkpoint = Checkpoint::load(&*storage);
+        let mut damage = u64::from(checkpoint.is_err());
+        let checkpoint = checkpoint.unwrap_or_default();
+        let checkpoint = checkpoint.filter(|_| !options.replay_all && !options.rebuild);
+        if options.rebuild && !options.read_only {
+            rebuild::drop_derived(&*storage)?;
+        }
         let mut tail = Tail::default();
         if let Some(checkpoint) = &checkpoint {
             tail.fences = Fences::new(&checkpoint.fences);
             tail.high = checkpoint.uid_validity_max;
             tail.floor = checkpoint.uid_validity_floor;
-            tail.deferred.clone_from(&checkpoint.deferred);
+            let deferred = checkpoint.deferred.iter();
+            tail.deferred = deferred.map(|(key, number)| (*number, *key)).collect();
         }
         let position = checkpoint.as_ref().map(|checkpoint| checkpoint.position);
-        let (log, mut recovery) =
-            Log::open(Arc::clone(&storage), options, lock, &mut tail, position.as_ref())?;
+        let (log, mut recovery) = Log::open(
+            Arc::clone(&storage),
+            options,
+            lock,
+            &mut tail,
+            position.as_ref(),
+        )?;
         let fits = |checkpoint: &Checkpoint| log.fitted() && checkpoint.store == log.store();
+        let had_one = checkpoint.is_some();
         let checkpoint = checkpoint.filter(fits);
+        damage += u64::from(had_one && checkpoint.is_none());
         tail.hit.sort_unstable();
         tail.hit.dedup();
         recovery.accounts_hit = std::mem::take(&mut tail.hit);
-        let index = Self::put_together(storage, Arc::new(log), checkpoint, tail)?;
+        let given = Given {
+            all: recovery.unreadable == 0,
+            some: recovery.blank == 0,
+        };
+        let index = Self::put_together(storage, Arc::new(log), checkpoint, tail, given)?;
+        index.work.damage.store(damage, Ordering::Relaxed);
         Ok((Arc::clone(&index.log), Arc::new(index), recovery))
     }
 
@@ -171,7 +223,12 @@ impl Index {
         log: Arc<Log>,
         checkpoint: Option<Checkpoint>,
         tail: Tail,
+        given: Given,
     ) -> Result<Self> {
+        if !log.options().read_only {
+            // Somebody may have removed all of it. If it cannot be made, saving the index says so.
+            let _ = storage.create_folder("index");
+        }
         let (store, from) = (log.store(), log.replayed_from());
         let known = checkpoint.as_ref();
         let runs = known.map_or(&[][..], |known| &known.runs);
@@ -191,15 +248,20 @@ impl Index {
             }
             directory.put(row);
         }
-        let index = Self {
+        let mut index = Self {
             uncovered: Segments::new(Arc::clone(&log), directory.fences()),
             cells: Cells::new(log.options().cache_bytes),
             claims: names::Claims::default(),
             last_fence: AtomicU64::new(tail.fences.last()),
             floor: AtomicU32::new(tail.floor),
             high: AtomicU32::new(tail.high),
-            waiting: Waiting::new(tail.deferred),
-            waiting_known_from: if known.is_some() { 0 } else { from },
+            waiting: Waiting::new(
+                tail.deferred.into_iter().map(|(number, key)| (key, number)),
+                tail.assigned,
+            ),
+            given,
+            unread: Mutex::default(),
+            recent: names::Recent::default(),
             lost: Mutex::default(),
             touched: Mutex::default(),
             images: ImageStore::open(Arc::clone(&storage), store, images, next_file),
@@ -212,19 +274,36 @@ impl Index {
             log,
         };
         if known.is_none() {
-            index.find_fences(from)?;
+            let found = index.find_fences(from)?;
+            index.given.all &= found;
+            index.given.some &= found;
+        }
+        if index.directory.uncovered().is_empty() {
+            index.waiting.note_all_met();
         }
         Ok(index)
     }
 
-    /// Without a checkpoint the fences in front of the tail are found through the footers.
-    fn find_fences(&self, before: u64) -> Result<()> {
+    /// Without a checkpoint the fences in front of the tail are found through the footers. Whether the disk gave all that
+    /// was asked.
+    fn find_fences(&self, before: u64) -> Result<bool> {
         let store = AccountId::from_bytes([0; 16]);
-        for (header, change) in self.uncovered.records(store, 1..before)? {
-            if let Change::Fence(fence) = change {
-                self.note_fence(header.number, fence);
+        let mut given = true;
+        for segment in self.log.segments() {
+            let records = segment.first_record..segment.next_record.min(before);
+            let found = match self.uncovered.records(store, records) {
+                Err(Error::Io { op: "read", .. }) => {
+                    given = false;
+                    continue;
+                }
+                found => found?,
+            };
+            for (header, change) in found {
+                if let Change::Fence(fence) = change {
+                    self.note_fence(header.number, fence);
+                }
             }
         }
-        Ok(())
+        Ok(given)
     }
 }

@@ -369,7 +369,12 @@ pub(crate) fn batch_fits<'a>(
 ) -> Result<()> {
     let drafts = drafts.into_iter().flat_map(|drafts| &drafts.list);
     let records: u64 = drafts.map(|drafted| drafted.change.rough_len()).sum();
-    let (len, max) = (records + bodies_len as u64, BATCH_LEN_MAX);
+    len_fits(records + bodies_len as u64)
+}
+
+/// Whether so many bytes are not too much for a batch.
+pub(crate) fn len_fits(len: u64) -> Result<()> {
+    let max = BATCH_LEN_MAX;
     if len <= max {
         return Ok(());
     }
@@ -380,7 +385,7 @@ pub(crate) fn batch_fits<'a>(
     })
 }
 
-fn keywords_fit(keywords: &[Keyword]) -> Result<()> {
+pub(crate) fn keywords_fit(keywords: &[Keyword]) -> Result<()> {
     let len = keywords
         .iter()
         .map(|keyword| keyword.as_str().len() as u64 + 2)

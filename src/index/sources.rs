@@ -1,6 +1,6 @@
 //! Segments as part of the directory: their footers are sorted by account, so what no run covers is found there.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::{ControlFlow, Range, RangeInclusive};
 use std::sync::Arc;
 
@@ -8,7 +8,7 @@ use super::opening::note;
 use parking_lot::RwLock;
 
 use crate::directory::{Fences, Row, Uncovered};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::format::change::Change;
 use crate::format::record::RecordHeader;
 use crate::log::{Log, SegmentInfo};
@@ -47,13 +47,26 @@ impl Segments {
         segments
     }
 
-    /// The newest segment with records in one of the ranges, and which of them.
-    pub(super) fn newest(&self, ranges: &[Range<u64>]) -> Option<(SegmentInfo, Range<u64>)> {
-        let last = ranges.iter().max_by_key(|range| range.end)?;
-        let segment = self.overlapping(last).into_iter().next_back()?;
-        // Numbers between two segments were burned: nobody has them.
-        let from = last.start.max(segment.first_record);
-        Some((segment, from..last.end))
+    /// The newest segment with records in one of the ranges, and which of them; not one of `skipped`.
+    ///
+    /// Of some ranges no segment has a record: their numbers were burned, or are lost with their files.
+    pub(super) fn newest(
+        &self,
+        ranges: &[Range<u64>],
+        skipped: &BTreeSet<u64>,
+    ) -> Option<(SegmentInfo, Range<u64>)> {
+        ranges.iter().rev().find_map(|range| {
+            let mut end = range.end;
+            for segment in self.overlapping(range).into_iter().rev() {
+                // Numbers between two segments were burned: nobody has them.
+                let from = range.start.max(segment.first_record);
+                if !skipped.contains(&segment.number) {
+                    return Some((segment, from..end));
+                }
+                end = from;
+            }
+            None
+        })
     }
 
     /// Bytes of the segments with records in the ranges.
@@ -69,12 +82,11 @@ impl Segments {
         records: Range<u64>,
     ) -> Result<Vec<(RecordHeader, Change)>> {
         let mut found = Vec::new();
-        for segment in self.overlapping(&records) {
-            if let [(_, newest)] = self.keys_in(&segment, &(key..=key), 1)?[..] {
-                let from = segment.first_record.max(records.start).saturating_sub(1);
-                let below = newest.saturating_add(1).min(records.end);
-                let chain = self.log.account_records(key, below, from, &|_| false)?;
-                found.extend(chain.records);
+        for number in self.log.numbers_of(key, records)? {
+            match self.log.record(number) {
+                Ok(record) => found.push(record),
+                Err(Error::Damaged { .. } | Error::Io { op: "read", .. }) => {}
+                Err(error) => return Err(error),
             }
         }
         Ok(found)
@@ -106,6 +118,11 @@ impl Segments {
         self.log.accounts_in(whole, keys, limit)
     }
 
+    /// The numbers of a key's records in the range, ascending, also of those that cannot be read.
+    pub(super) fn numbers(&self, key: AccountId, records: Range<u64>) -> Result<Vec<u64>> {
+        self.log.numbers_of(key, records)
+    }
+
     /// The rows that a part of the log's last segment makes, which has no footer.
     fn scanned(
         &self,
@@ -115,14 +132,19 @@ impl Segments {
     ) -> Result<BTreeMap<AccountId, Row>> {
         let mut rows = BTreeMap::new();
         let fences = self.fences();
-        self.log
-            .scan_segment(segment.number, records.clone(), &mut |header, change| {
-                if keys.contains(&header.account) {
-                    note(&mut rows, &fences, header, change);
-                }
-                ControlFlow::Continue(())
-            })?;
-        Ok(rows)
+        let scan =
+            self.log
+                .scan_segment(segment.number, records.clone(), &mut |header, change| {
+                    if keys.contains(&header.account) {
+                        note(&mut rows, &fences, header, change);
+                    }
+                    ControlFlow::Continue(())
+                })?;
+        match scan.refusal {
+            // Who is not found might be in what the disk does not give now.
+            Some(refusal) => Err(refusal),
+            None => Ok(rows),
+        }
     }
 
     /// The row that a key's records in the range make, of which `newest` is the last or lies behind the range.
@@ -134,7 +156,15 @@ impl Segments {
         for (header, change) in &chain.records {
             note(&mut rows, &fences, header, change);
         }
-        Ok(rows.remove(&key))
+        let mut row = rows.remove(&key);
+        if let Some(last) = chain.lost.last() {
+            // What the lost ones gave out must not be given again: only the fold can tell, or skip ahead.
+            let row = row.get_or_insert_with(|| Row::new(key));
+            fences.apply(row, u64::MAX);
+            row.last_record = row.last_record.max(*last);
+            row.opaque = true;
+        }
+        Ok(row)
     }
 }
 
@@ -154,9 +184,8 @@ impl Uncovered for Segments {
         let keys = first..=last;
         let mut rows: BTreeMap<AccountId, Row> = BTreeMap::new();
         let segments = self.overlapping(&records);
-        let (sealed, open): (Vec<_>, Vec<_>) = segments
-            .into_iter()
-            .partition(|segment| segment.sealed);
+        let (sealed, open): (Vec<_>, Vec<_>) =
+            segments.into_iter().partition(|segment| segment.sealed);
         let span = match (sealed.first(), sealed.last()) {
             (Some(first), Some(last)) => first.first_record..last.next_record,
             _ => 0..0,

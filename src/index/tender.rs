@@ -3,8 +3,8 @@
 //! One thread, `mailkeep-index`; without it (`Options::background(false)`) the same steps are made inline, by whoever
 //! commits when the tail has grown past its bound, and by opening and closing.
 
-use std::collections::{BTreeMap, HashSet, VecDeque};
-use std::ops::ControlFlow;
+use std::collections::{BTreeMap, BTreeSet, HashSet, VecDeque};
+use std::ops::{ControlFlow, Range};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
@@ -16,7 +16,8 @@ use super::Index;
 use super::opening::note;
 use crate::directory::{Checkpoint, Row};
 use crate::error::{Error, Result};
-use crate::log::Position;
+use crate::format::change::Change;
+use crate::log::{Position, SegmentInfo};
 use crate::mail::AccountId;
 use crate::stat::Rebuild;
 
@@ -26,36 +27,45 @@ const IMAGES_WAITING: usize = 64 << 10;
 /// While a rebuild is under way, what is done is saved this often.
 const SAVE_EVERY: Duration = Duration::from_secs(2);
 
+/// A rebuild says how far it is whenever it meets a record whose number is a multiple of this.
+const TELL_EVERY: u64 = 4096;
+
 /// What is to be done, and how far it is.
 #[derive(Debug)]
 pub(super) struct Work {
-    state: Mutex<State>,
-    wake: Condvar,
+    pub(super) state: Mutex<State>,
+    pub(super) wake: Condvar,
+    /// Told after each step of the thread.
+    pub(super) stepped: Condvar,
     /// Held over a step: they are made one at a time.
-    step: Mutex<Saved>,
+    pub(super) step: Mutex<Saved>,
     /// Length of the log at the last checkpoint, in bytes.
     saved_len: AtomicU64,
     /// Length of the log at which a checkpoint is tried again after one that failed.
     again_at: AtomicU64,
     /// Whether a checkpoint was asked for and not begun.
     asked: AtomicBool,
+    /// Segments that could not be read for the rebuild since the last checkpoint.
+    skipped: Mutex<BTreeSet<u64>>,
     /// How far the rebuild is, while there is one.
     pub(super) progress: Mutex<Option<Progress>>,
     /// Derived files that were found damaged.
     pub(super) damage: AtomicU64,
-    stop: AtomicBool,
+    /// Why the last step failed, until one of its kind succeeds.
+    pub(super) failed: Mutex<Option<Error>>,
+    pub(super) stop: AtomicBool,
 }
 
 #[derive(Debug, Default)]
-struct State {
+pub(super) struct State {
     images: VecDeque<AccountId>,
     waiting: HashSet<AccountId>,
-    urgent: bool,
+    pub(super) urgent: bool,
 }
 
 /// What the last checkpoint was.
 #[derive(Debug)]
-struct Saved {
+pub(super) struct Saved {
     generation: u64,
     at: Option<Position>,
     when: Instant,
@@ -65,7 +75,10 @@ struct Saved {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Progress {
     pub(super) began: Instant,
+    /// Bytes of the segments that are done.
     pub(super) done_bytes: u64,
+    /// Bytes of the segment that is at work.
+    pub(super) read_bytes: u64,
     pub(super) total_bytes: u64,
     pub(super) rows: u64,
 }
@@ -73,10 +86,13 @@ pub(super) struct Progress {
 impl Progress {
     pub(super) fn rebuild(&self) -> Rebuild {
         let elapsed = self.began.elapsed();
-        let rate = self.done_bytes.saturating_mul(1000) / u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX).max(1);
-        let left = self.total_bytes.saturating_sub(self.done_bytes);
+        let millis = u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX);
+        // A run that is found damaged meanwhile adds to what is read.
+        let done_bytes = (self.done_bytes + self.read_bytes).min(self.total_bytes);
+        let rate = done_bytes.saturating_mul(1000) / millis.max(1);
+        let left = self.total_bytes - done_bytes;
         Rebuild {
-            done_bytes: self.done_bytes,
+            done_bytes,
             total_bytes: self.total_bytes,
             accounts: self.rows,
             bytes_per_second: rate,
@@ -90,6 +106,7 @@ impl Work {
         Self {
             state: Mutex::default(),
             wake: Condvar::new(),
+            stepped: Condvar::new(),
             step: Mutex::new(Saved {
                 generation,
                 at: None,
@@ -98,8 +115,10 @@ impl Work {
             saved_len: AtomicU64::new(saved_len),
             again_at: AtomicU64::new(0),
             asked: AtomicBool::new(false),
+            skipped: Mutex::default(),
             progress: Mutex::default(),
             damage: AtomicU64::new(0),
+            failed: Mutex::default(),
             stop: AtomicBool::new(false),
         }
     }
@@ -163,17 +182,29 @@ impl Index {
     /// The thread's life.
     fn tend(&self) {
         loop {
-            // Errors of derived files cost nothing but speed; the next opening, or the next step, does it again.
-            let more = self.tend_step().unwrap_or(false);
+            let more = self.tried(self.tend_step());
             if self.work.stop.load(Ordering::Relaxed) {
                 return;
             }
             let mut state = self.work.state.lock();
+            self.work.stepped.notify_all();
             let idle = !more && state.images.is_empty() && !state.urgent;
             if idle && !self.work.stop.load(Ordering::Relaxed) {
                 self.work.wake.wait(&mut state);
             }
             state.urgent = false;
+        }
+    }
+
+    /// Keeps the error of a step for [`Health`](crate::Health). It costs nothing but speed: the next opening, or a later
+    /// step, does it again.
+    fn tried(&self, step: Result<bool>) -> bool {
+        match step {
+            Ok(more) => more,
+            Err(error) => {
+                *self.work.failed.lock() = Some(error);
+                false
+            }
         }
     }
 
@@ -183,33 +214,36 @@ impl Index {
             self.save()?;
             return Ok(true);
         }
-        if self.rebuild_step()? {
-            return Ok(true);
-        }
-        if self.directory.maintain()? {
-            return Ok(true);
-        }
-        Ok(self.image_step()? || self.reclaim_step()?)
+        let rebuild = || self.rebuild_step();
+        let merge = || self.directory.maintain();
+        let steps: [&dyn Fn() -> Result<bool>; 4] =
+            [&rebuild, &merge, &|| self.image_step(), &|| {
+                self.reclaim_step()
+            }];
+        // One that fails keeps none of the others from being made.
+        Ok(steps.iter().any(|step| self.tried(step())))
     }
 
-    /// Called after a commit was joined: asks for what has become due.
+    /// Called after a commit was joined: asks for what has become due; without the thread, makes a step of it.
     pub(crate) fn after_change(&self) {
-        if !self.is_due() || self.work.asked.swap(true, Ordering::Relaxed) {
+        self.shrink();
+        let background = self.log.options().background;
+        let due = self.is_due();
+        if due && self.work.asked.swap(true, Ordering::Relaxed) {
             return;
         }
-        if self.log.options().background {
+        if !background {
+            self.tried(self.tend_step());
+        } else if due {
             self.work.state.lock().urgent = true;
             self.work.wake.notify_one();
-        } else {
-            // As on the thread: an error here is none of the caller's commit.
-            let _ = self.save();
-            let _ = self.rebuild_step();
-            while matches!(self.directory.maintain(), Ok(true)) {}
-            while matches!(self.image_step(), Ok(true)) {}
         }
     }
 
     fn is_due(&self) -> bool {
+        if !self.given.some {
+            return false;
+        }
         let len = self.log.len();
         let long = len.saturating_sub(self.work.saved_len()) > self.log.options().tail_max;
         let again = len >= self.work.again_at.load(Ordering::Relaxed);
@@ -226,6 +260,7 @@ impl Index {
     }
 
     fn image_step(&self) -> Result<bool> {
+        let _one = self.work.step.lock();
         let next = {
             let mut state = self.work.state.lock();
             let next = state.images.pop_front();
@@ -243,9 +278,16 @@ impl Index {
 
     /// Writes a checkpoint: an opening reads the log from here on.
     pub(crate) fn save(&self) -> Result<()> {
-        let mut saved = self.work.step.lock();
+        self.save_over(&mut self.work.step.lock())
+    }
+
+    fn save_over(&self, saved: &mut Saved) -> Result<()> {
+        if !self.given.some {
+            return Ok(());
+        }
+        self.work.skipped.lock().clear();
         let log_len = self.log.len();
-        let result = self.save_now(&mut saved, log_len);
+        let result = self.save_now(saved, log_len);
         if result.is_err() {
             // A disk that fails or is full is not asked at every commit.
             let again = log_len + self.log.options().tail_max / 8;
@@ -260,10 +302,15 @@ impl Index {
             return Ok(());
         };
         self.settle_all();
-        self.images.sync()?;
-        self.directory.flush(position.next_record)?;
+        self.sync_images()?;
+        let flushed = self.directory.flush(position.next_record)?;
         self.write_checkpoint(saved, position)?;
+        // Else rows that only memory has may say that an image went elsewhere.
+        if flushed.is_some() {
+            self.drop_dead_images()?;
+        }
         self.work.saved_len.store(log_len, Ordering::Relaxed);
+        *self.work.failed.lock() = None;
         Ok(())
     }
 
@@ -272,10 +319,28 @@ impl Index {
         if self.log.options().read_only {
             return Ok(());
         }
-        self.save()
+        self.save().inspect_err(|error| {
+            *self.work.failed.lock() = Some(error.clone());
+        })
+    }
+
+    /// Makes images durable. A file of which that cannot be said is given up: its accounts are folded from the log, and
+    /// the checkpoint goes on without.
+    fn sync_images(&self) -> Result<()> {
+        while let Err(error) = self.images.sync() {
+            let Some(number) = self.images.failed() else {
+                return Err(error);
+            };
+            self.note_damage(&error);
+            self.images.remove(number)?;
+        }
+        Ok(())
     }
 
     fn write_checkpoint(&self, saved: &mut Saved, position: Position) -> Result<()> {
+        if !self.given.some {
+            return Ok(());
+        }
         let runs = self.directory.runs();
         let checkpoint = Checkpoint {
             store: self.log.store(),
@@ -284,7 +349,7 @@ impl Index {
             runs: runs.clone(),
             images: self.images.files(),
             fences: self.directory.fences().all().to_vec(),
-            deferred: self.waiting.all(),
+            deferred: self.waiting.before(position.next_record, &self.log),
             next_file: self.directory.next_file().max(self.images.next_number()),
             uid_validity_max: self.high.load(Ordering::Relaxed),
             uid_validity_floor: self.floor.load(Ordering::Relaxed),
@@ -293,7 +358,7 @@ impl Index {
         saved.generation += 1;
         (saved.at, saved.when) = (Some(position), Instant::now());
         self.directory.remove_files_not_in_use(&runs)?;
-        self.drop_dead_images()
+        Ok(())
     }
 
     /// Removes the image files that no row points into: nor does the checkpoint that is durable now.
@@ -319,7 +384,7 @@ impl Index {
             if !state.listed {
                 continue;
             }
-            self.directory.put(state.durable().row.clone());
+            self.tell(state.durable().row.clone());
             if state.last_batch() > 0 {
                 self.touched.lock().push(id);
             } else {
@@ -329,35 +394,78 @@ impl Index {
     }
 
     /// Makes a run of the rows of one segment that none covers, the newest; whether there was one.
-    fn rebuild_step(&self) -> Result<bool> {
+    pub(super) fn rebuild_step(&self) -> Result<bool> {
+        let mut saved = self.work.step.lock();
         let uncovered = self.directory.uncovered();
-        let Some((segment, records)) = self.uncovered.newest(&uncovered) else {
+        let Some((segment, records)) = self.next_uncovered(&uncovered) else {
+            *self.work.progress.lock() = None;
             return Ok(false);
         };
         self.note_progress(&uncovered);
-        let mut saved = self.work.step.lock();
+        let rebuilt = self.rebuild_segment(&mut saved, segment, records);
+        if rebuilt.is_err() {
+            // The others first. This one is tried again when the index is saved: no answer needs the run.
+            self.work.skipped.lock().insert(segment.number);
+        }
+        let more = rebuilt?;
+        if self.is_rebuilt() {
+            *self.work.progress.lock() = None;
+            if self.directory.uncovered().is_empty() {
+                self.waiting.note_all_met();
+            }
+            self.save_rebuilt(&mut saved)?;
+        }
+        Ok(more)
+    }
+
+    fn next_uncovered(&self, uncovered: &[Range<u64>]) -> Option<(SegmentInfo, Range<u64>)> {
+        self.uncovered.newest(uncovered, &self.work.skipped.lock())
+    }
+
+    fn rebuild_segment(
+        &self,
+        saved: &mut Saved,
+        segment: SegmentInfo,
+        records: Range<u64>,
+    ) -> Result<bool> {
         let mut rows: BTreeMap<AccountId, Row> = BTreeMap::new();
         let fences = self.directory.fences();
         let stop = || self.work.stop.load(Ordering::Relaxed);
         let mut high = 0;
-        let scan = self
-            .log
-            .scan_segment(segment.number, records.clone(), &mut |header, change| {
-                if matches!(change, crate::format::change::Change::Fence(_)) {
-                    return ControlFlow::Continue(());
-                }
-                note(&mut rows, &fences, header, change);
-                high = high.max(rows.get(&header.account).map_or(0, |row| row.uid_validity_mark));
-                if stop() {
-                    ControlFlow::Break(())
-                } else {
-                    ControlFlow::Continue(())
-                }
-            })?;
+        let scan =
+            self.log
+                .scan_segment(segment.number, records.clone(), &mut |header, change| {
+                    if matches!(change, Change::Fence(_)) {
+                        return ControlFlow::Continue(());
+                    }
+                    match change {
+                        Change::Deferred(_) => self.waiting.add(header.account, header.number),
+                        Change::Assign(assign) => self.waiting.note_assigned(assign.deferred),
+                        _ => {}
+                    }
+                    note(&mut rows, &fences, header, change);
+                    high = high.max(
+                        rows.get(&header.account)
+                            .map_or(0, |row| row.uid_validity_mark),
+                    );
+                    if header.number.is_multiple_of(TELL_EVERY) {
+                        self.note_read(&segment, &records, header.number);
+                    }
+                    if stop() {
+                        ControlFlow::Break(())
+                    } else {
+                        ControlFlow::Continue(())
+                    }
+                })?;
         if scan.stopped {
             return Ok(false);
         }
         self.high.fetch_max(high, Ordering::Relaxed);
+        if let Some(refusal) = scan.refusal {
+            // A run without what the disk does not give now would hide it for good. It is asked through its footer.
+            return Err(refusal);
+        }
+        self.note_lost(&scan.lost);
         self.fence_all(&scan.lost)?;
         let strays: Vec<Row> = rows
             .values()
@@ -371,32 +479,45 @@ impl Index {
             .cover(records, count, rows.into_values().map(Ok))?;
         if let Some(progress) = &mut *self.work.progress.lock() {
             progress.done_bytes += segment.len;
+            progress.read_bytes = 0;
             progress.rows += count;
         }
         if saved.when.elapsed() > SAVE_EVERY {
-            self.save_rebuilt(&mut saved)?;
-        }
-        if self.directory.uncovered().is_empty() {
-            *self.work.progress.lock() = None;
-            self.save_rebuilt(&mut saved)?;
+            self.save_rebuilt(saved)?;
         }
         Ok(true)
+    }
+
+    /// Whether runs cover all that the log has in front of its tail.
+    pub(super) fn is_rebuilt(&self) -> bool {
+        self.next_uncovered(&self.directory.uncovered()).is_none()
     }
 
     /// Names the runs that the rebuild has made in the checkpoint, so that they need not be made again.
     fn save_rebuilt(&self, saved: &mut Saved) -> Result<()> {
         match saved.at {
             Some(position) => self.write_checkpoint(saved, position),
-            None => Ok(()),
+            // The first one since the opening: it has to say where the log's tail begins.
+            None => self.save_over(saved),
         }
     }
 
-    fn note_progress(&self, uncovered: &[std::ops::Range<u64>]) {
+    /// So far is the segment read that is at work: about, as records differ in length.
+    fn note_read(&self, segment: &SegmentInfo, records: &Range<u64>, number: u64) {
+        let (done, all) = (number - records.start, records.end - records.start);
+        let share = u128::from(segment.len) * u128::from(done) / u128::from(all.max(1));
+        if let Some(progress) = &mut *self.work.progress.lock() {
+            progress.read_bytes = u64::try_from(share).unwrap_or(segment.len).min(segment.len);
+        }
+    }
+
+    fn note_progress(&self, uncovered: &[Range<u64>]) {
         let mut progress = self.work.progress.lock();
         if progress.is_none() {
             *progress = Some(Progress {
                 began: Instant::now(),
                 done_bytes: 0,
+                read_bytes: 0,
                 total_bytes: self.uncovered.len_of(uncovered),
                 rows: 0,
             });

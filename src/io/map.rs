@@ -9,6 +9,10 @@
 //! serves a segment for its whole life, also while it is being appended to. What guards the space beyond the end
 //! is not the mapping but the length check below.
 //!
+//! *Nothing is read around what is asked for.* Small ranges lie anywhere: of a store that is larger than memory, the
+//! 128 KiB that the system likes to read around a page are mostly never used, and throw out what is. For a large range
+//! it is told what will be needed, and reads that at once.
+//!
 //! *The length is remembered.* A file of ours shrinks only through [`Map::set_len`], so a length once seen is a
 //! bound that stays good, and the system is asked again only for a range beyond it. A process that follows a store
 //! it does not write sees the writer's cuts late: it is safe because a writer cuts only space that no record lies
@@ -22,9 +26,10 @@
 
 use std::fs::File;
 use std::io;
+use std::sync::Arc;
 
 use bytes::Bytes;
-use memmap2::{MmapOptions, MmapRaw};
+use memmap2::{Advice, MmapOptions, MmapRaw};
 use parking_lot::RwLock;
 
 use crate::mail::Flags;
@@ -37,9 +42,15 @@ pub(super) struct Map {
     state: RwLock<State>,
 }
 
+/// A range of so many bytes is read ahead, in steps of at most so many: the system cuts a longer hint short.
+const LARGE: usize = 32 << 10;
+const STEP: usize = 256 << 10;
+
 /// What a [`Map`] knows of its file.
 #[derive(Debug, Default)]
 struct State {
+    /// The mapping behind `whole`, to tell the system what it is needed for.
+    raw: Option<Arc<MmapRaw>>,
     /// The whole mapping; empty before the first use. May reach beyond the end of the file, so it is only ever
     /// cut into slices and never looked into.
     whole: Bytes,
@@ -100,7 +111,16 @@ impl State {
             return None;
         }
         let (from, to) = (usize::try_from(offset).ok()?, usize::try_from(end).ok()?);
-        (to <= self.whole.len()).then(|| self.whole.slice(from..to))
+        let found = (to <= self.whole.len()).then(|| self.whole.slice(from..to))?;
+        if to - from >= LARGE
+            && let Some(raw) = &self.raw
+        {
+            // A hint: without it the pages come one by one.
+            for step in (from..to).step_by(STEP) {
+                let _ = raw.advise_range(Advice::WillNeed, step, STEP.min(to - step));
+            }
+        }
+        Some(found)
     }
 
     /// Learns the file's length now, and maps it anew if `end` lies in the file but not in the mapping.
@@ -113,7 +133,11 @@ impl State {
         let doubled = u64::try_from(self.whole.len()).map_or(0, |len| len.saturating_mul(2));
         let wanted = self.known_len.max(self.expected_len).max(doubled);
         // Where address space is short (a 32-bit machine, a limit), what is there now is enough.
-        self.whole = map(file, wanted).or_else(|_| map(file, self.known_len))?;
+        let raw = map(file, wanted).or_else(|_| map(file, self.known_len))?;
+        self.whole = Bytes::from_owner(Mapping {
+            raw: Arc::clone(&raw),
+        });
+        self.raw = Some(raw);
         Ok(())
     }
 }
@@ -127,15 +151,17 @@ fn beyond_end(offset: u64, len: usize) -> io::Error {
 }
 
 /// Maps the first `len` bytes of `file`, be they there yet or not. `len` is not 0.
-fn map(file: &File, len: u64) -> io::Result<Bytes> {
+fn map(file: &File, len: u64) -> io::Result<Arc<MmapRaw>> {
     let len = usize::try_from(len).map_err(|_| io::ErrorKind::OutOfMemory)?;
     let raw = MmapOptions::new().len(len).map_raw_read_only(file)?;
-    Ok(Bytes::from_owner(Mapping { raw }))
+    // A hint, as above.
+    let _ = raw.advise(Advice::Random);
+    Ok(Arc::new(raw))
 }
 
 /// A read-only shared mapping that `Bytes` may own.
 struct Mapping {
-    raw: MmapRaw,
+    raw: Arc<MmapRaw>,
 }
 
 #[allow(
@@ -148,7 +174,7 @@ impl AsRef<[u8]> for Mapping {
         // SAFETY: `from_raw_parts` asks for four things.
         //
         // 1. *One live allocation of that length, not longer than `isize::MAX`.* `raw` maps `raw.len()` bytes
-        //    (memmap2 checks the bound), is not null, and is unmapped only when `self` is dropped. `Bytes` drops
+        //    (memmap2 checks the bound), is not null, and is unmapped only when the last owner is dropped, as `self` is one. `Bytes` drops
         //    its owner after the last slice of it, and removing a file's name leaves its mapped pages alone.
         // 2. *Aligned and initialised.* Every address suits `u8`, and a page of a file holds some value always.
         // 3. *Readable.* Pages wholly beyond the end of the file are not. Nobody sees such a slice: this value

@@ -24,6 +24,18 @@ use bytes::Bytes;
 pub use self::fs::{Directory, System};
 pub(crate) use self::map::{Plain, cast};
 
+/// Whether an error says that the medium failed, or that what it gives is not what was written.
+pub(crate) fn is_of_the_medium(error: &io::Error) -> bool {
+    use rustix::io::Errno;
+    let of_the_medium = [Errno::IO, Errno::BADMSG, Errno::NODATA, Errno::UCLEAN];
+    let number = error.raw_os_error();
+    number.is_some_and(|number| {
+        of_the_medium
+            .iter()
+            .any(|errno| errno.raw_os_error() == number)
+    })
+}
+
 /// How [`Storage::open`] opens a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Open {

@@ -23,6 +23,8 @@ pub(crate) struct Chain {
     /// Numbers of records that were there and cannot be read, ascending. Of a record that left no trace at all nothing is
     /// known: the account's next record names it as the one before.
     pub(crate) lost: Vec<u64>,
+    /// Whether the disk gave all that was asked: what it did not give is among the lost, and may be there another time.
+    pub(crate) given: bool,
 }
 
 /// A walk down an account's chain.
@@ -34,6 +36,7 @@ struct Walk<'a> {
     /// Newest first.
     records: Vec<(RecordHeader, Change)>,
     lost: BTreeSet<u64>,
+    given: bool,
     /// The record before the last one that was read, where that is known.
     expected: Option<u64>,
 }
@@ -63,12 +66,14 @@ impl Log {
             starts,
             records: Vec::new(),
             lost: BTreeSet::new(),
+            given: true,
             expected: None,
         };
         walk.run(below)?;
         let mut chain = Chain {
             records: walk.records,
             lost: walk.lost.into_iter().collect(),
+            given: walk.given,
         };
         chain.records.reverse();
         Ok(chain)
@@ -112,13 +117,10 @@ impl Walk<'_> {
 
     /// The account's records in one segment, newest first; returns whether the chain ends there.
     fn segment(&mut self, segment: &Segment, below: u64) -> Result<bool> {
-        if let Some(footer) = segment.footer()? {
-            match footer.numbers(segment, &self.account) {
-                Ok(numbers) => return self.listed(segment, &numbers, below),
-                Err(_) => segment.distrust_footer(),
-            }
+        if segment.footer()?.is_none() {
+            segment.settle()?;
         }
-        segment.settle()?;
+        // Each record names the one before it. The footer's table of accounts, some reads away, is for where that breaks.
         if self.linked(segment, below)? {
             return Ok(true);
         }
@@ -129,7 +131,14 @@ impl Walk<'_> {
             return Ok(false);
         }
         let below = self.lowest().unwrap_or(below).min(below);
-        let numbers = scan(segment, &self.account, segment.first_record()..below)?;
+        if let Some(footer) = segment.footer()? {
+            match footer.numbers(segment, &self.account) {
+                Ok(numbers) => return self.listed(segment, &numbers, below),
+                Err(_) => segment.distrust_footer(),
+            }
+        }
+        segment.settle()?;
+        let numbers = self.scan(segment, segment.first_record()..below)?;
         self.listed(segment, &numbers, below)
     }
 
@@ -138,7 +147,7 @@ impl Walk<'_> {
     fn linked(&mut self, segment: &Segment, below: u64) -> Result<bool> {
         let mut at = self.expected.unwrap_or(below - 1);
         while at >= segment.first_record() {
-            let read = readable(segment.record(at))?;
+            let read = self.readable(segment.record(at))?;
             let Some(record) = read.filter(|(header, _)| header.account == self.account) else {
                 return Ok(false);
             };
@@ -162,7 +171,7 @@ impl Walk<'_> {
             .filter(|number| wanted.contains(number))
         {
             self.miss(Some(*number));
-            let read = readable(segment.record(*number))?;
+            let read = self.readable(segment.record(*number))?;
             match read.filter(|(header, _)| header.account == self.account) {
                 Some(record) => {
                     if self.take(record) {
@@ -203,30 +212,34 @@ impl Walk<'_> {
     fn lowest(&self) -> Option<u64> {
         self.records.last().map(|(header, _)| header.number)
     }
-}
 
-/// Tells a record that is damaged or gone (`None`) from what a caller has to know.
-fn readable<T>(read: Result<T>) -> Result<Option<T>> {
-    match read {
-        Ok(read) => Ok(Some(read)),
-        Err(Error::Damaged { .. }) => Ok(None),
-        // The disk does not give it.
-        Err(Error::Io { op: "read", .. }) => Ok(None),
-        Err(error) => Err(error),
-    }
-}
-
-/// The numbers of the account's records in a segment without a footer, by reading its batches.
-fn scan(segment: &Segment, account: &AccountId, numbers: Range<u64>) -> Result<Vec<u64>> {
-    let mut scanner = Scanner::new(segment.file()?, segment.place, segment.end());
-    let survey = scanner.survey(PAGE as u64);
-    let mut found = Vec::new();
-    let _ = walk(&mut scanner, &survey, numbers, &mut |walked| {
-        if walked.frame.header.account == *account {
-            found.push(walked.frame.header.number);
+    /// Tells a record that is damaged or gone (`None`) from what a caller has to know.
+    fn readable<T>(&mut self, read: Result<T>) -> Result<Option<T>> {
+        match read {
+            Ok(read) => Ok(Some(read)),
+            Err(Error::Damaged { .. }) => Ok(None),
+            // The disk does not give it.
+            Err(Error::Io { op: "read", .. }) => {
+                self.given = false;
+                Ok(None)
+            }
+            Err(error) => Err(error),
         }
-        ControlFlow::Continue(())
-    });
-    found.sort_unstable();
-    Ok(found)
+    }
+
+    /// The numbers of the account's records in a segment without a footer, by reading its batches.
+    fn scan(&mut self, segment: &Segment, numbers: Range<u64>) -> Result<Vec<u64>> {
+        let mut scanner = Scanner::new(segment.file()?, segment.place, segment.end());
+        let survey = scanner.survey(PAGE as u64);
+        let mut found = Vec::new();
+        let _ = walk(&mut scanner, &survey, numbers, &mut |walked| {
+            if walked.frame.header.account == self.account {
+                found.push(walked.frame.header.number);
+            }
+            ControlFlow::Continue(())
+        });
+        self.given &= scanner.refusal.is_none();
+        found.sort_unstable();
+        Ok(found)
+    }
 }

@@ -170,6 +170,11 @@ impl GroupWriter<'_> {
         self.group.next_number()
     }
 
+    /// The batch that the records go into.
+    pub(crate) fn batch(&self) -> u64 {
+        self.group.batch
+    }
+
     /// Adds a record; returns its number.
     pub(crate) fn push(&mut self, new: NewRecord<'_>, body: Option<&NewBody<'_>>) -> u64 {
         let number = self.next_number();

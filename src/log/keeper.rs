@@ -188,6 +188,7 @@ impl Shared {
         let mut seen = 0;
         loop {
             self.work_now();
+            self.sync_much();
             let mut state = self.work.state.lock();
             if state.stop {
                 return;

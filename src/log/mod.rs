@@ -8,8 +8,9 @@
 //! 1. `Writer`: held by whoever writes a batch, over its write and its sync. Nobody needs it to read or to join.
 //! 2. `Ledger`: held over writes of SEGMENTS and MANIFEST, when a segment begins or is sealed.
 //! 3. `Queue`: short, never over I/O.
-//! 4. a segment's `reading`: held while its batches are read to find its records, by those who need them.
-//! 5. the segment list, each segment's record table, and the list of open files: never over I/O.
+//! 4. the sync of the active segment's file: held over it, by those who write or sync.
+//! 5. a segment's `reading`: held while its batches are read to find its records, by those who need them.
+//! 6. the segment list, each segment's record table, and the list of open files: never over I/O.
 
 mod body;
 mod chain;
@@ -31,6 +32,7 @@ mod scan;
 mod seal;
 mod search;
 mod segment;
+mod syncing;
 #[cfg(test)]
 mod tests;
 mod verify;
@@ -222,6 +224,7 @@ impl Log {
     /// Makes everything written so far durable.
     pub(crate) fn sync(&self) -> Result<()> {
         self.shared.flush()?;
+        self.shared.sync_some();
         self.shared.writer.lock().sync(&self.shared)
     }
 
@@ -231,6 +234,7 @@ impl Log {
     /// As [`sync`](Self::sync).
     pub(crate) fn position(&self) -> Result<Option<Position>> {
         self.shared.flush()?;
+        self.shared.sync_some();
         let mut writer = self.shared.writer.lock();
         writer.sync(&self.shared)?;
         Ok(writer.position())
@@ -265,6 +269,11 @@ impl Log {
             batches: self.shared.done.load(Ordering::Acquire),
             bad_footers: self.shared.bad_footers.load(Ordering::Relaxed),
         }
+    }
+
+    /// Where the segments are, for error messages.
+    pub(crate) fn path_of_log(&self) -> String {
+        self.shared.path("log")
     }
 
     /// Why writing has stopped, if it has.

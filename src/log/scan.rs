@@ -30,6 +30,8 @@ pub(super) struct Scanner {
     window_len: usize,
     /// Pages that the disk did not give.
     pub(super) unreadable: Vec<u64>,
+    /// What it said to the first of them.
+    pub(super) refusal: Option<Arc<std::io::Error>>,
 }
 
 /// A batch whose fixed head is sound.
@@ -78,6 +80,7 @@ impl Scanner {
             window_at: 0,
             window_len: WINDOW,
             unreadable: Vec::new(),
+            refusal: None,
         }
     }
 
@@ -121,9 +124,10 @@ impl Scanner {
         let mut place = at;
         for page in self.window.chunks_mut(PAGE) {
             page.fill(0);
-            if self.file.read_at(page, place).is_err() {
+            if let Err(error) = self.file.read_at(page, place) {
                 page.fill(0);
                 self.unreadable.push(place);
+                self.refusal.get_or_insert_with(|| Arc::new(error));
             }
             place += page.len() as u64;
         }

@@ -49,6 +49,9 @@ impl Shared {
             return Ok(None);
         }
         let places = segment.places()?;
+        if let Some(refusal) = segment.refusal() {
+            return Err(refusal);
+        }
         let end = segment.end();
         let footer_at = padded(usize::try_from(end).unwrap_or(usize::MAX), PAGE) as u64;
         let file = segment.file()?;
@@ -78,6 +81,10 @@ impl Shared {
             return Ok(None);
         }
         let places = segment.places()?;
+        // A footer without what the disk did not give would hide it for good.
+        if let Some(refusal) = segment.refusal() {
+            return Err(refusal);
+        }
         let footer_at = segment.footer_at();
         let file = segment.file()?;
         // A sound trailer says what the batches were: they may have changed since.
@@ -116,6 +123,9 @@ impl Shared {
             owners.push((header.account, index));
             ControlFlow::Continue(())
         });
+        if let Some(refusal) = &scanner.refusal {
+            return Err(segment.refused(refusal));
+        }
         owners.sort_unstable();
         owners.dedup();
         let last = survey.batches.last();

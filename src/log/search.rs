@@ -33,12 +33,14 @@ pub(crate) struct SegmentInfo {
 }
 
 /// What a scan of a segment found besides its records.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct SegmentScan {
     /// Numbers that were given to records which cannot be read, ascending.
     pub(crate) lost: Vec<u64>,
     /// Whether it was stopped before the end.
     pub(crate) stopped: bool,
+    /// Why the disk did not give all of it: what it did not give is among the lost, and may be there another time.
+    pub(crate) refusal: Option<Error>,
 }
 
 impl Log {
@@ -99,11 +101,38 @@ impl Log {
         Ok(newest.into_iter().collect())
     }
 
+    /// The numbers of all of an account's records in `records`, ascending, whether or not each names the one before it.
+    /// The last segment of the log is not asked.
+    ///
+    /// # Errors
+    /// As [`accounts_in`](Self::accounts_in).
+    ///
+    /// # Cost
+    /// As [`accounts_in`](Self::accounts_in).
+    pub(crate) fn numbers_of(&self, account: AccountId, records: Range<u64>) -> Result<Vec<u64>> {
+        let segments = Arc::clone(&self.shared.segments.read());
+        let mut hints = Hints::new(account..=account);
+        let mut numbers = Vec::new();
+        for (at, pair) in segments.windows(2).enumerate() {
+            let [segment, next] = pair else { continue };
+            let overlaps =
+                segment.first_record() < records.end && records.start < next.first_record();
+            if !overlaps || !hints.may_hold(&self.shared, &segments, at) {
+                continue;
+            }
+            let found = numbers_in(segment, &account);
+            self.shared.look_after(segment);
+            numbers.extend(found?.into_iter().filter(|number| records.contains(number)));
+        }
+        Ok(numbers)
+    }
+
     /// Shows the records of segment `number` whose numbers are in `records` to `each`, in order of their place, reading
     /// from front to back and passing over bodies. Damage costs what is damaged.
     ///
     /// # Errors
-    /// [`Error::Damaged`] with [`Fault::Lost`] where there is no such segment; [`Error::Io`] where it cannot be opened;
+    /// [`Error::Damaged`] with [`Fault::Lost`] where there is no such segment; [`Error::Io`] where it cannot be opened, or
+    /// the disk does not give pages of it without which records are missing, after all others were shown;
     /// [`Error::UnsupportedFormat`] for a record of a newer build that every reader must know.
     pub(crate) fn scan_segment(
         &self,
@@ -150,8 +179,47 @@ impl Log {
             None => Ok(SegmentScan {
                 lost: missing.into_lost(stopped),
                 stopped,
+                refusal: scanner
+                    .refusal
+                    .as_ref()
+                    .map(|refusal| segment.refused(refusal)),
             }),
         }
+    }
+}
+
+/// The numbers of an account's records in a segment, ascending.
+fn numbers_in(segment: &Segment, account: &AccountId) -> Result<Vec<u64>> {
+    if let Some(footer) = segment.footer()? {
+        match footer.numbers(segment, account) {
+            Ok(numbers) => return Ok(numbers),
+            Err(_) => segment.distrust_footer(),
+        }
+    }
+    segment.settle()?;
+    let mut numbers = Vec::new();
+    walk_all(segment, &mut |header| {
+        if header.account == *account {
+            numbers.push(header.number);
+        }
+    })?;
+    numbers.sort_unstable();
+    Ok(numbers)
+}
+
+/// Shows the headers of all records of a segment, in the order of their places. All or an error: who is not found might
+/// be in what the disk does not give now, and that is no answer.
+fn walk_all(segment: &Segment, each: &mut dyn FnMut(&RecordHeader)) -> Result<()> {
+    let mut scanner = Scanner::new(segment.file()?, segment.place, segment.end());
+    let survey = scanner.survey(PAGE as u64);
+    let all = segment.first_record()..segment.next_record().max(segment.first_record());
+    let _ = walk::walk(&mut scanner, &survey, all, &mut |walked| {
+        each(&walked.frame.header);
+        ControlFlow::Continue(())
+    });
+    match &scanner.refusal {
+        Some(refusal) => Err(segment.refused(refusal)),
+        None => Ok(()),
     }
 }
 
@@ -168,18 +236,13 @@ fn accounts_of(
         }
     }
     segment.settle()?;
-    let mut scanner = Scanner::new(segment.file()?, segment.place, segment.end());
-    let survey = scanner.survey(PAGE as u64);
     let mut newest = BTreeMap::new();
-    let all = segment.first_record()..segment.next_record().max(segment.first_record());
-    let _ = walk::walk(&mut scanner, &survey, all, &mut |walked| {
-        let header = walked.frame.header;
+    walk_all(segment, &mut |header| {
         if keys.contains(&header.account) {
             let number = newest.entry(header.account).or_insert(0);
             *number = header.number.max(*number);
         }
-        ControlFlow::Continue(())
-    });
+    })?;
     Ok(newest.into_iter().take(limit).collect())
 }
 

@@ -3,8 +3,8 @@
 //! A segment that the list names costs a few words until it is used: its file is opened at the first read, and where its
 //! records are is found out then, from the footer or by reading the batches once.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 use parking_lot::{Mutex, RwLock};
@@ -43,6 +43,8 @@ pub(crate) struct Segment {
     footer_at: AtomicU64,
     /// Whether the footer turned out to be bad: it wants a new one.
     bad_footer: AtomicBool,
+    /// What the disk said when it did not give a part of the batches: what is missing since may be there later.
+    refusal: OnceLock<Arc<std::io::Error>>,
     pub(super) verified: Verified,
 }
 
@@ -139,6 +141,7 @@ impl Segment {
             reading: Mutex::new(()),
             footer_at: AtomicU64::new(if known.sealed { known.end } else { 0 }),
             bad_footer: AtomicBool::new(false),
+            refusal: OnceLock::new(),
             verified: Verified::default(),
         }
     }
@@ -267,8 +270,27 @@ impl Segment {
         Error::fault(self.path.clone(), offset, what)
     }
 
+    /// Why a record is not there: lost, unless the disk did not give all of the segment when it was read.
     pub(super) fn lost(&self, _number: u64) -> Error {
-        self.fault(0, Fault::Lost)
+        self.refusal().unwrap_or_else(|| self.fault(0, Fault::Lost))
+    }
+
+    /// The error of a segment of which a part could not be read.
+    pub(super) fn refusal(&self) -> Option<Error> {
+        self.refusal.get().map(|source| self.refused(source))
+    }
+
+    pub(super) fn refused(&self, source: &Arc<std::io::Error>) -> Error {
+        Error::Io {
+            op: "read",
+            path: self.path.clone(),
+            source: Arc::clone(source),
+        }
+    }
+
+    /// Notes that the disk did not give all of it.
+    pub(super) fn set_refusal(&self, source: &Arc<std::io::Error>) {
+        self.refusal.get_or_init(|| Arc::clone(source));
     }
 
     pub(super) fn bytes(&self, offset: u64, len: usize) -> Result<Bytes> {
@@ -391,6 +413,17 @@ impl Segment {
             None => self.next_record.load(Ordering::Acquire),
         };
         let found = walk::places(&self.file()?, self.place, limit, self.first_record()..next)?;
+        if let Some(refusal) = &found.refusal {
+            // Where the disk gives nothing at all, nothing is known: it is read again by whoever asks next.
+            if found
+                .places
+                .iter()
+                .all(|place| *place == RecordAt::default())
+            {
+                return Err(self.refused(refusal));
+            }
+            self.set_refusal(refusal);
+        }
         let mut table = self.table.write();
         match &mut *table {
             Table::Open {

@@ -26,6 +26,8 @@ pub(super) struct Found {
     pub(super) places: Vec<RecordAt>,
     /// Behind the last byte that belongs to the log.
     pub(super) end: u64,
+    /// What the disk said where it did not give a page.
+    pub(super) refusal: Option<Arc<std::io::Error>>,
 }
 
 /// Finds all records of the file whose numbers are in `numbers` (from there on, where its end is 0, which is "not known"),
@@ -36,8 +38,11 @@ pub(super) fn places(
     limit: u64,
     numbers: Range<u64>,
 ) -> Result<Found> {
-    // A file whose length the system does not tell reads as empty: all its records are lost.
-    let len = file.len().unwrap_or(0);
+    // A file whose length the system does not tell reads as empty.
+    let (len, untold) = match file.len() {
+        Ok(len) => (len, None),
+        Err(error) => (0, Some(Arc::new(error))),
+    };
     let limit = if limit == 0 { len } else { limit.min(len) };
     let mut scanner = Scanner::new(Arc::clone(file), place, limit);
     let survey = scanner.survey(PAGE as u64);
@@ -65,7 +70,12 @@ pub(super) fn places(
     } else {
         survey.end
     };
-    Ok(Found { places, end })
+    let refusal = scanner.refusal.or(untold);
+    Ok(Found {
+        places,
+        end,
+        refusal,
+    })
 }
 
 /// The number behind the last record of the last sound batch.

@@ -11,6 +11,7 @@ use super::Shared;
 use super::group::Group;
 use super::position::Position;
 use super::segment::Segment;
+use super::syncing::Syncing;
 use super::{join_path, segment_name};
 use crate::error::{Error, Result};
 use crate::format::batch::Facts;
@@ -53,12 +54,15 @@ pub(super) struct Active {
     pub(super) segment: Arc<Segment>,
     /// Its file, which stays open.
     pub(super) file: Arc<dyn File>,
+    pub(super) syncing: Arc<Syncing>,
     /// Where the next batch goes.
     pub(super) end: u64,
     /// Length at which it is full.
     pub(super) capacity: u64,
     /// Whether something written is not synced.
     pub(super) unsynced: bool,
+    /// Bytes that were written since a sync, about.
+    pub(super) unsynced_bytes: u64,
     /// Batches that this process read or wrote there, and their bytes.
     pub(super) batches: u64,
     pub(super) batch_bytes: u64,
@@ -108,15 +112,14 @@ impl Writer {
         let Some(active) = self.active.as_mut().filter(|active| active.unsynced) else {
             return Ok(());
         };
-        match active.file.sync() {
+        match active.syncing.sync() {
             Ok(()) => {
-                active.unsynced = false;
+                (active.unsynced, active.unsynced_bytes) = (false, 0);
                 self.durable = self.written;
                 self.write_tail(shared);
                 Ok(())
             }
-            Err(source) => {
-                let error = active.segment.io("sync")(source);
+            Err(error) => {
                 self.abandon(shared, &error);
                 Err(error)
             }
@@ -203,11 +206,13 @@ impl Writer {
         self.ended.clear();
         shared.publish(Arc::clone(&segment));
         let full = self.active.replace(Active {
+            syncing: Syncing::new(&segment, &file),
             segment,
             file,
             end: PAGE as u64,
             capacity,
             unsynced: false,
+            unsynced_bytes: 0,
             batches: 0,
             batch_bytes: 0,
         });
@@ -268,11 +273,12 @@ impl Writer {
         file.write_at(&[&head, records, bodies, pad], active.end)
             .map_err(active.segment.io("write"))?;
         if group.durability == Durability::Durable {
-            file.sync().map_err(active.segment.io("sync"))?;
-            active.unsynced = false;
+            active.syncing.sync()?;
+            (active.unsynced, active.unsynced_bytes) = (false, 0);
             self.durable = group.batch;
         } else {
             active.unsynced = true;
+            active.unsynced_bytes += len as u64;
         }
         active
             .segment

@@ -265,11 +265,111 @@ fn verify_and_stat_of_a_sound_store() {
     assert_eq!(stat["recovery"]["whole"], true);
     let text = run(case.args("stat", &["--count"])).well();
     assert!(
-        text.text().contains("\nmessages        6\n"),
+        text.text().contains("\nmessages                 6\n"),
         "{}",
         text.text()
     );
-    assert!(text.text().ends_with("closed cleanly  yes\n"));
+    assert!(text.text().ends_with("closed cleanly           yes\n"));
+}
+
+/// Goal: lines that can be compared: with those of another time, and as far as content goes of another store.
+#[test]
+fn receipts_are_lines_to_compare() {
+    let case = Case::new();
+    run(case.args("import", &["--account", "bob", &case.path("in.mbox")])).well();
+    let all = run(case.args("receipt", &[])).well();
+    let mut whose: Vec<&str> = all
+        .text()
+        .lines()
+        .map(|line| line.split_once("  ").unwrap().1)
+        .collect();
+    whose.sort_unstable();
+    assert_eq!(whose, ["account anna", "account bob"]);
+
+    let anna = run(case.args("receipt", &["--account", "anna"])).well();
+    let lines: Vec<&str> = anna.text().lines().collect();
+    assert_eq!(lines.len(), 4, "the account, INBOX, Lists, Lists/a");
+    assert!(all.text().lines().any(|line| line == lines[0]));
+    let store = Store::open(case.path("store"), Options::new().read_only(true)).unwrap();
+    let account = store.account("anna").unwrap();
+    let inbox = account.inbox().unwrap().receipt().unwrap();
+    assert_eq!(
+        lines[0],
+        format!("{}  account anna", account.receipt().unwrap())
+    );
+    assert!(lines.contains(&format!("{inbox}  account anna mailbox INBOX").as_str()));
+
+    let one = ["--json", "--account", "anna", "--mailbox", "Lists/a"];
+    let found = run(case.args("receipt", &one)).well().json();
+    let fields = ["content", "state", "exact", "messages", "bytes"].map(|name| found[name].clone());
+    let text = fields
+        .map(|field| field.to_string().trim_matches('"').to_owned())
+        .join(":");
+    assert_eq!(found["receipt"], json!(text));
+    assert_eq!(
+        (&found["account"], &found["mailbox"]),
+        (&json!("anna"), &json!("Lists/a"))
+    );
+    assert_eq!(
+        found["content"],
+        json!(inbox.content.to_string()),
+        "the same mail"
+    );
+    assert!(text.parse::<mailkeep::Receipt>().is_ok());
+
+    let other = Case::new();
+    let again = run(other.args("receipt", &["--json", "--account", "anna"])).well();
+    let first = run(case.args("receipt", &["--json", "--account", "anna"])).well();
+    for (again, first) in again.lines().iter().zip(first.lines()) {
+        assert_eq!(again["content"], first["content"]);
+    }
+    // Of the account itself also its id is part of that.
+    assert_ne!(again.lines()[0]["exact"], first.lines()[0]["exact"]);
+}
+
+/// Goal: what is derived is made anew whatever was there, and no mail is touched.
+#[test]
+fn rebuild_makes_the_index_anew() {
+    let case = Case::new();
+    let before = run(case.args("receipt", &["--account", "anna"])).well();
+    case.write("store/index/CHECKPOINT", "nonsense");
+    case.write("store/index/00000001.run", "nonsense");
+    let foreign = case.write("store/index/left.over", "x");
+    let text = run(case.args("rebuild", &[])).well();
+    assert!(
+        text.text().starts_with("rebuilt the index of "),
+        "{}",
+        text.text()
+    );
+    assert!(!Path::new(&foreign).exists());
+
+    let done = run(case.args("rebuild", &["--json"])).well().json();
+    assert!(
+        done["rows"].as_u64().unwrap() >= 1 && done["runs"].as_u64().unwrap() >= 1,
+        "{done}"
+    );
+    assert!(done["run_bytes"].as_u64().unwrap() > 0 && done["log_bytes"].as_u64().unwrap() > 0);
+    assert!(done["seconds"].as_f64().unwrap() > 0.0);
+    assert_eq!(done["recovery"]["whole"], true);
+    let after = run(case.args("receipt", &["--account", "anna"])).well();
+    assert_eq!(after.text(), before.text());
+
+    let store = Store::open(case.path("store"), Options::default()).unwrap();
+    let refused = run(case.args("rebuild", &[])).ended(2);
+    assert!(refused.err.contains("is in use by"), "{}", refused.err);
+    assert!(refused.out.is_empty());
+    assert_eq!(
+        store
+            .account("anna")
+            .unwrap()
+            .inbox()
+            .unwrap()
+            .status()
+            .unwrap()
+            .counters
+            .messages,
+        3
+    );
 }
 
 /// All files below a directory with their bytes, in order of their names.
@@ -302,6 +402,9 @@ fn reading_changes_nothing() {
         ("show", &["--account", "anna", "--uid", "1"]),
         ("verify", &[]),
         ("stat", &[]),
+        ("stat", &["--count"]),
+        ("receipt", &[]),
+        ("receipt", &["--account", "anna"]),
     ] {
         run(case.args(verb, more)).well();
     }
@@ -670,6 +773,16 @@ fn what_could_not_run() {
         (
             strings(&["verify", store, "--account", "bob"]),
             "no account",
+        ),
+        (strings(&["rebuild", none]), "holds no store"),
+        (strings(&["receipt", none]), "holds no store"),
+        (
+            strings(&["receipt", store, "--mailbox", "INBOX"]),
+            "--account",
+        ),
+        (
+            with(&["receipt", store], &["--mailbox", "x"]),
+            "there is no mailbox \"x\"",
         ),
         (strings(&["destroy", store]), "unrecognized subcommand"),
         (strings(&[]), "Usage"),

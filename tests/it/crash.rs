@@ -9,10 +9,10 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use mailkeep::{Durability, Store};
+use mailkeep::{Durability, Options, Store};
 
-use crate::kit::{assert_whole, deliver, env, open, options, state, steps};
-use crate::sim::Sim;
+use crate::kit::{assert_whole, deliver, env, open, options, state, steps, tried};
+use crate::sim::{Op, Sim};
 
 /// What the store showed once `op` changes of the disk had been made.
 struct Shown {
@@ -21,10 +21,25 @@ struct Shown {
     state: String,
 }
 
+/// How the stores of a test are opened.
+#[derive(Clone, Copy)]
+struct How {
+    prepare: bool,
+    /// Whether the index is saved at every turn: checkpoints, runs, merges and images lie between the writes of the log.
+    tried: bool,
+}
+
+impl How {
+    fn options(self, run: u64) -> Options {
+        let options = if self.tried { tried } else { options };
+        options(run).prepare(self.prepare)
+    }
+}
+
 /// Runs the workload, closing and opening again after each of `reopen`.
-fn workload(prepare: bool, reopen: &[usize]) -> (Sim, Vec<Shown>) {
+fn workload(how: How, reopen: &[usize]) -> (Sim, Vec<Shown>) {
     let sim = Sim::new();
-    let of = |run: usize| options(run as u64).prepare(prepare);
+    let of = |run: usize| how.options(run as u64);
     let mut shown = vec![Shown {
         op: 0,
         durable: true,
@@ -101,8 +116,12 @@ fn which(shown: &[Shown], op: usize, written_counts: bool, found: &str, numbers:
 }
 
 /// Opens what a crash left, holds it against what was shown, delivers once more, and looks at every byte.
-fn recovers(disk: &Sim, shown: &[Shown], op: usize) -> (usize, Numbers) {
-    let options = options(100);
+fn recovers(how: How, disk: &Sim, shown: &[Shown], op: usize) -> (usize, Numbers) {
+    let options = How {
+        prepare: true,
+        ..how
+    }
+    .options(100);
     let store = open(disk, options.clone()).unwrap();
     assert!(store.recovery().is_whole(), "{}", store.recovery());
     let numbers = Numbers::of(&store);
@@ -131,6 +150,7 @@ fn recovers(disk: &Sim, shown: &[Shown], op: usize) -> (usize, Numbers) {
 
 /// The power goes again at some points of a recovery.
 fn recovery_recovers(
+    how: How,
     disk: &Sim,
     shown: &[Shown],
     op: usize,
@@ -144,7 +164,7 @@ fn recovery_recovers(
             break;
         }
         for left in disk.crash_point(again).states(2, 0, seed) {
-            let store = open(&left, options(200)).unwrap();
+            let store = open(&left, how.options(200)).unwrap();
             assert!(store.recovery().is_whole(), "{}", store.recovery());
             let found = state(&store);
             if count("shown", again) {
@@ -172,9 +192,9 @@ fn replayable(op: usize, state: usize, run: impl FnOnce()) {
 }
 
 /// All crash points of the workload, `budget` states in all.
-fn power_cuts(prepare: bool, reopen: &[usize], budget: u64) {
+fn power_cuts(how: How, reopen: &[usize], budget: u64) {
     let start = std::time::Instant::now();
-    let (sim, shown) = workload(prepare, reopen);
+    let (sim, shown) = workload(how, reopen);
     let (seed, only) = (env("MAILKEEP_SEED", 1), env("MAILKEEP_AT", u64::MAX));
     let points = sim.ops_len() + 1;
     let each = (budget as usize / points).max(4);
@@ -186,9 +206,9 @@ fn power_cuts(prepare: bool, reopen: &[usize], budget: u64) {
         for (n, disk) in left.enumerate() {
             states += 1;
             replayable(op, n, || {
-                let at = recovers(&disk, &shown, op);
+                let at = recovers(how, &disk, &shown, op);
                 if n == op % each.min(4) {
-                    recovery_recovers(&disk, &shown, op, at, seed + op as u64);
+                    recovery_recovers(how, &disk, &shown, op, at, seed + op as u64);
                 }
             });
         }
@@ -199,18 +219,54 @@ fn power_cuts(prepare: bool, reopen: &[usize], budget: u64) {
 
 #[test]
 fn power_cuts_without_preparation() {
-    power_cuts(false, &[7, 16], env("MAILKEEP_STATES", 4000));
+    let how = How {
+        prepare: false,
+        tried: false,
+    };
+    power_cuts(how, &[7, 16], env("MAILKEEP_STATES", 4000));
 }
 
 #[test]
 fn power_cuts_with_preparation() {
-    power_cuts(true, &[4, 21], env("MAILKEEP_STATES", 4000));
+    let how = How {
+        prepare: true,
+        tried: false,
+    };
+    power_cuts(how, &[4, 21], env("MAILKEEP_STATES", 4000));
+}
+
+/// Checkpoints, runs, merges and images are written all along the way, and lie half-written beside the log.
+#[test]
+fn power_cuts_while_the_index_is_saved() {
+    let how = How {
+        prepare: false,
+        tried: true,
+    };
+    let reopen = [2, 4, 6, 8, 10, 13, 16];
+    let (sim, _) = workload(how, &reopen);
+    let wrote = |end: &str| {
+        let created = |op: &&Op| matches!(op, Op::Create { name, .. } if name.contains(end));
+        sim.ops().iter().filter(created).count()
+    };
+    let removed = |op: &&Op| matches!(op, Op::Remove { name } if name.ends_with(".run"));
+    let saved = |op: &&Op| matches!(op, Op::Rename { to, .. } if to == "index/CHECKPOINT");
+    let [merged, saved] = [
+        sim.ops().iter().filter(removed).count(),
+        sim.ops().iter().filter(saved).count(),
+    ];
+    let wrote = [".run", ".img"].map(wrote);
+    assert!(wrote.iter().all(|wrote| *wrote > 5) && merged > 3 && saved > 5);
+    power_cuts(how, &reopen, env("MAILKEEP_STATES", 4000));
 }
 
 /// `kill -9`, then the store is opened, and then the power goes: what was shown is still there.
 #[test]
 fn once_shown_never_gone() {
-    let (sim, shown) = workload(true, &[3, 12]);
+    let how = How {
+        prepare: true,
+        tried: false,
+    };
+    let (sim, shown) = workload(how, &[3, 12]);
     let step = (sim.ops_len() / (env("MAILKEEP_STATES", 300) as usize)).max(1);
     for op in (0..=sim.ops_len()).step_by(step) {
         replayable(op, 0, || {

@@ -1,11 +1,13 @@
 //! What the reliability tests share: options, a workload, and a store's state as text to be compared.
 
+use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use mailkeep::{
-    Account, Delivery, Digest, Durability, FlagChange, Flags, Keyword, Options, Store, UidSet,
+    Account, Delivery, Digest, Durability, FlagChange, Flags, Keyword, Options, Receipt, Store,
+    UidSet,
 };
 
 use crate::sim::{Sim, SimHost};
@@ -231,4 +233,20 @@ pub(crate) fn steps() -> Vec<Step> {
 /// Opens a store on a simulated disk.
 pub(crate) fn open(sim: &Sim, options: Options) -> mailkeep::Result<Store> {
     Store::open_on(sim.storage(), options)
+}
+
+/// Options that try the index: it is saved at every turn, images are written after every change, nothing stays in
+/// memory.
+pub(crate) fn tried(run: u64) -> Options {
+    options(run).tail_max(64 << 10).chain_max(1).cache_bytes(0)
+}
+
+/// The receipts of all accounts by name.
+pub(crate) fn receipts(store: &Store) -> BTreeMap<String, Receipt> {
+    let names = store.accounts(None, 10_000).unwrap();
+    let all = names.into_iter().map(|name| {
+        let receipt = store.account(&name).unwrap().receipt().unwrap();
+        (name, receipt)
+    });
+    all.collect()
 }

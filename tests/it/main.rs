@@ -17,16 +17,24 @@ mod command;
 mod corpora;
 mod corruption;
 mod crash;
+mod deferral;
 mod dump;
 mod fuzz_seeds;
 mod golden;
 mod golden_store;
+mod harm;
+mod index_cache;
+mod index_flips;
+mod index_rebuild;
+mod index_writes;
 mod io_errors;
 mod kill;
 mod kit;
 mod model;
 mod races;
+mod rebuild;
 mod rules;
+mod seam;
 #[allow(
     dead_code,
     reason = "a simulator offers more than any one state of the tests uses"

@@ -40,7 +40,7 @@ fn run(setup: Setup, ops: &[Op]) -> Result<(), String> {
 
 fn agrees(setup: Setup, written: bool, default_cases: u32) {
     let mut runner = TestRunner::new(cases(default_cases));
-    let found = runner.run(&strategy::ops(written, 60), |ops| {
+    let found = runner.run(&strategy::ops(written, setup.tried, 60), |ops| {
         run(setup, &ops).map_err(TestCaseError::fail)
     });
     if let Err(why) = found {
@@ -59,7 +59,7 @@ fn store_agrees_with_the_model() {
 fn store_agrees_with_the_model_over_small_segments() {
     let setup = Setup {
         segment_len: Some(64 << 10),
-        may_lose: false,
+        ..Setup::default()
     };
     agrees(setup, false, 300);
 }
@@ -70,6 +70,30 @@ fn written_commits_are_lost_from_the_end_only() {
     let setup = Setup {
         segment_len: Some(64 << 10),
         may_lose: true,
+        ..Setup::default()
     };
     agrees(setup, true, 300);
+}
+
+/// Goal: the same with nothing in memory, an index that is saved and read at every turn, and its files cut, flipped and
+/// taken away, also while they are in use.
+#[test]
+fn store_agrees_with_the_model_whatever_befalls_the_index() {
+    let setup = Setup {
+        segment_len: Some(64 << 10),
+        tried: true,
+        ..Setup::default()
+    };
+    agrees(setup, false, 300);
+}
+
+/// Goal: the same with commits that are only written.
+#[test]
+fn written_commits_are_found_whatever_befalls_the_index() {
+    let setup = Setup {
+        segment_len: Some(64 << 10),
+        may_lose: true,
+        tried: true,
+    };
+    agrees(setup, true, 150);
 }

@@ -227,7 +227,8 @@ fn rename_inbox_moves_messages_and_leaves_inbox() {
     assert_eq!(after.uid_validity, before.uid_validity);
     assert_eq!(uids(&account.mailbox("old").unwrap()), [1]);
     let names: Vec<String> = account
-        .mailboxes().unwrap()
+        .mailboxes()
+        .unwrap()
         .into_iter()
         .map(|info| info.name)
         .collect();

@@ -317,6 +317,11 @@ impl Sim {
         disk.unreadable.push((inode, range));
     }
 
+    /// The medium gives everything again.
+    pub(crate) fn heal_reads(&self) {
+        self.disk().unreadable.clear();
+    }
+
     /// Damage: inverts one bit.
     pub(crate) fn flip(&self, name: &str, bit: usize) {
         self.damage(name, |content| content[bit / 8] ^= 1 << (bit % 8));
@@ -356,14 +361,22 @@ impl Sim {
     }
 
     fn damage(&self, name: &str, change: impl FnOnce(&mut Vec<u8>)) {
+        assert!(self.damage_if_there(name, change), "{name} is there");
+    }
+
+    /// Damage: the file, if there is one of that name, holds something else.
+    pub(crate) fn damage_if_there(&self, name: &str, change: impl FnOnce(&mut Vec<u8>)) -> bool {
         let mut disk = self.disk();
-        let inode = disk.live.names[name];
+        let Some(inode) = disk.live.names.get(name).copied() else {
+            return false;
+        };
         let mut content = disk.live.inodes[inode].to_vec();
         change(&mut content);
         disk.record(Op::Became {
             inode,
             content: content.into(),
         });
+        true
     }
 }
 

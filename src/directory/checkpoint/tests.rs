@@ -58,10 +58,7 @@ fn a_checkpoint_comes_back_and_replaces_the_one_before() {
     assert_eq!(Checkpoint::load(&volume).unwrap(), None);
     let mut saved = checkpoint();
     saved.save(&volume).unwrap();
-    assert_eq!(
-        Checkpoint::load(&volume).unwrap(),
-        Some(saved.clone())
-    );
+    assert_eq!(Checkpoint::load(&volume).unwrap(), Some(saved.clone()));
     (saved.runs, saved.images, saved.fences) = (Vec::new(), Vec::new(), Vec::new());
     // What a crash left is no obstacle.
     volume.open(PATH_NEW, Open::Create).unwrap();

@@ -1,4 +1,5 @@
 use super::*;
+use crate::Error;
 use crate::directory::row::Inbox;
 use crate::io::{Directory as Volume, Open};
 

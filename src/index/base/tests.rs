@@ -44,7 +44,7 @@ fn fold_of(records: &[(RecordHeader, Change)]) -> Fold {
 
 /// The records of a base of `fold` in `count` parts; MODSEQs as a writer gives them.
 fn parts_of(fold: &Fold, count: usize) -> Vec<(RecordHeader, Change)> {
-    let bytes = base::encode(fold, None).unwrap();
+    let bytes = base::encode(fold);
     let slices: Vec<_> = bytes.chunks(bytes.len().div_ceil(count)).collect();
     let parts = u32::try_from(slices.len()).unwrap();
     let part = |(part, slice): (u32, &&[u8])| {
@@ -65,7 +65,7 @@ fn parts_of(fold: &Fold, count: usize) -> Vec<(RecordHeader, Change)> {
 fn state(fold: &Fold) -> Vec<u8> {
     let mut fold = fold.clone();
     fold.last_record = 0;
-    base::encode(&fold, None).unwrap()
+    base::encode(&fold)
 }
 
 /// Goal: who has nothing but the parts has the account, and goes on from there as if it had read everything.

@@ -1,91 +1,66 @@
-//! A base: a whole account in one blob.
+//! A base: a whole account in one blob. FORMAT.md section 19 has the bytes: they are what `Base` records carry, too.
 //!
-//! | at | what |
-//! | ---: | --- |
-//! | 0 | magic, `u64`; version, `u16`; 0, `u16`; bytes of the root up to and with its checksum, `u32` |
-//! | 16 | bytes of the columns, `u64`; bytes of the digests (0: there are none), `u64` |
-//! | 32 | CRC-32C of each 64 KiB of the columns, then of each 64 KiB of the digests, `u32` each |
-//! | | the root (`root.rs`); CRC-32C of all so far, `u32`; zeroes to a multiple of 8 |
-//! | | the columns: for each mailbox in order of id its entries, then its members where the root says so |
-//! | | the digests: for each mailbox in order of id, 32 bytes for each entry in order of UID |
+//! Of one entry: 72 bytes, 84 in a mailbox whose Email ids do not ascend with its UIDs.
 //!
-//! Of one entry: 72 bytes, 84 in a mailbox whose Email ids do not ascend with its UIDs, and 32 for its digest.
-//!
-//! Decoding verifies every checksum but those of the digests, builds no row, and copies no column of bytes that lie
-//! right: the fold's leaves are ranges of `bytes`, which live as long as it.
+//! Decoding verifies every checksum, builds no row, and copies no column of bytes that lie right: the fold's leaves are
+//! ranges of `bytes`, which live as long as it.
 
 use std::collections::BTreeSet;
-use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::Bytes;
 
 use super::check::{self, Bounds};
 use super::root::{self, MailboxRoot, Root};
-use crate::error::Result;
 use crate::format::bytes::{Put, Take, check as check_sum, patch_u32, within};
 use crate::format::{Fault, VERSION, checksum, padded};
 use crate::index::Fold;
 use crate::index::buckets::BUCKET_UIDS;
-use crate::index::entry::{Entry, EntryColumns, MemberColumns};
+use crate::index::entry::{EntryColumns, MemberColumns};
 use crate::index::keywords::Keywords;
 use crate::index::mailbox::{Counters, MailboxFold};
-use crate::index::tree::{Leaf, Tree};
-use crate::mail::Digest;
+use crate::index::tree::Tree;
 
 pub(super) const MAGIC: u64 = u64::from_le_bytes(*b"MKIBASE1");
 
 /// Bytes under one checksum.
 const CHUNK: usize = 64 << 10;
-/// Bytes of a digest.
-const DIGEST: usize = 32;
-
-/// Tells the digest of an entry's message, given its mailbox's id.
-pub(crate) type DigestOf<'a> = dyn FnMut(u32, &Entry) -> Result<Digest> + 'a;
 
 /// The newest record or fence that the fold has taken over: what its image covers.
 pub(crate) fn covered(fold: &Fold) -> u64 {
     fold.last_record.max(fold.fence)
 }
 
-/// The account as a base; with digests where `digests` tells them.
-///
-/// # Errors
-/// What `digests` returns.
+/// The account as a base.
 ///
 /// # Cost
 /// Time and memory by the entries of the account: 72 bytes each or a little more.
-pub(crate) fn encode(fold: &Fold, digests: Option<&mut DigestOf<'_>>) -> Result<Vec<u8>> {
+pub(crate) fn encode(fold: &Fold) -> Vec<u8> {
     let own = own_members(fold);
     let columns_len = columns_len(fold, &own);
-    let digests = match digests {
-        None => Vec::new(),
-        Some(digests) => encode_digests(fold, digests)?,
-    };
     let mut out = Vec::new();
     out.put_u64(MAGIC);
     out.put_u16(VERSION);
     out.put_u16(0);
     out.put_u32(0);
     out.put_u64(columns_len as u64);
-    out.put_u64(digests.len() as u64);
+    out.put_u64(0);
     let sums = out.len();
-    out.resize(sums + sums_len(columns_len) + sums_len(digests.len()), 0);
+    out.resize(sums + sums_len(columns_len), 0);
     root::encode(fold, &own, &mut out);
     let root_end = out.len();
     out.resize(padded(root_end + 4, 8), 0);
     let columns = out.len();
     // Nearly all there is of a large account: written once, where it stays.
-    out.reserve_exact(columns_len + digests.len());
+    out.reserve_exact(columns_len);
     for (id, mailbox) in fold.mailboxes.iter() {
         EntryColumns::encode(mailbox.entries.leaves(), &mut out);
         if own.contains(id) {
             MemberColumns::encode(mailbox.members.leaves(), &mut out);
         }
     }
-    out.put(&digests);
-    seal(&mut out, sums, root_end, columns..columns + columns_len);
-    Ok(out)
+    seal(&mut out, sums, root_end, columns);
+    out
 }
 
 fn columns_len(fold: &Fold, own_members: &BTreeSet<u32>) -> usize {
@@ -98,10 +73,8 @@ fn columns_len(fold: &Fold, own_members: &BTreeSet<u32>) -> usize {
 }
 
 /// Puts the length of the root and all checksums in their places.
-fn seal(out: &mut [u8], sums: usize, root_end: usize, columns: Range<usize>) {
-    let digests = out.get(columns.end..).unwrap_or_default();
-    let pieces = out.get(columns).unwrap_or_default().chunks(CHUNK);
-    let pieces = pieces.chain(digests.chunks(CHUNK));
+fn seal(out: &mut [u8], sums: usize, root_end: usize, columns: usize) {
+    let pieces = out.get(columns..).unwrap_or_default().chunks(CHUNK);
     let found: Vec<u32> = pieces.map(|piece| checksum(0, piece)).collect();
     for (index, sum) in found.into_iter().enumerate() {
         patch_u32(out, sums + index * 4, sum);
@@ -110,18 +83,6 @@ fn seal(out: &mut [u8], sums: usize, root_end: usize, columns: Range<usize>) {
     patch_u32(out, 12, len);
     let sum = checksum(0, out.get(..root_end).unwrap_or_default());
     patch_u32(out, root_end, sum);
-}
-
-fn encode_digests(fold: &Fold, digest_of: &mut DigestOf<'_>) -> Result<Vec<u8>> {
-    let mut out = Vec::new();
-    for (id, mailbox) in fold.mailboxes.iter() {
-        for leaf in mailbox.entries.leaves() {
-            for at in 0..leaf.len() {
-                out.put(digest_of(*id, &leaf.row(at))?.as_bytes());
-            }
-        }
-    }
-    Ok(out)
 }
 
 /// The mailboxes whose members need columns: Emails do not ascend with UIDs, or an entry is not its Email's.
@@ -144,9 +105,6 @@ fn own_members(fold: &Fold) -> BTreeSet<u32> {
 struct Parts {
     root: Root,
     columns: Bytes,
-    digests: Bytes,
-    /// The checksums of the digests, as they are stored.
-    digest_sums: Bytes,
 }
 
 impl Parts {
@@ -155,9 +113,10 @@ impl Parts {
         let mut take = Take::sealed(bytes, len, MAGIC)?;
         take.zeroes(2)?;
         take.u32()?;
-        let (columns_len, digests_len) = (take_len(&mut take)?, take_len(&mut take)?);
+        let columns_len = take_len(&mut take)?;
+        take.zeroes(8)?;
         let from = padded(len, 8);
-        let all = from.saturating_add(columns_len).saturating_add(digests_len);
+        let all = from.saturating_add(columns_len);
         within(
             "bytes of a base",
             bytes.len() as u64,
@@ -166,14 +125,11 @@ impl Parts {
         )?;
         Take::new(bytes.get(len..from).unwrap_or_default()).end()?;
         let sums = take.slice(sums_len(columns_len))?;
-        let digest_sums = bytes.slice_ref(take.slice(sums_len(digests_len))?);
-        let columns = bytes.slice(from..from + columns_len);
+        let columns = bytes.slice(from..all);
         verify(&columns, sums)?;
         Ok(Self {
             root: root::decode(take.slice(take.left())?)?,
             columns,
-            digests: bytes.slice(from + columns_len..),
-            digest_sums,
         })
     }
 }
@@ -225,7 +181,7 @@ fn verify_part(bytes: &[u8], sums: &[u8]) -> Result<(), Fault> {
 /// Any [`Fault`]: the bytes are not a base, or not one that was written whole and sound.
 ///
 /// # Cost
-/// A pass over all bytes but the digests, and some passes over single columns; memory by the leaves (one for each 128
+/// A pass over all bytes, and some passes over single columns; memory by the leaves (one for each 128
 /// entries), not by the rows. Where the bytes lie askew in memory (not a multiple of 8), the columns are copied.
 pub(crate) fn decode(bytes: &Bytes) -> Result<Fold, Fault> {
     Parts::of(bytes)?.fold()
@@ -339,46 +295,6 @@ fn check_buckets(mailbox: &MailboxFold) -> Result<(), Fault> {
         within("rows of a bucket", bucket.rows.into(), rows, rows)?;
     }
     Ok(())
-}
-
-/// The digests that a base keeps of its entries' messages.
-#[derive(Debug)]
-pub(crate) struct Digests {
-    fold: Fold,
-    bytes: Bytes,
-}
-
-impl Digests {
-    /// The digests of a base, verified; `None` where it has none.
-    ///
-    /// # Errors
-    /// As [`decode`].
-    ///
-    /// # Cost
-    /// As [`decode`], and a pass over the digests.
-    pub(crate) fn open(base: &Bytes) -> Result<Option<Self>, Fault> {
-        let parts = Parts::of(base)?;
-        let bytes = parts.digests.clone();
-        verify(&bytes, &parts.digest_sums)?;
-        let fold = parts.fold()?;
-        if bytes.is_empty() {
-            return Ok(None);
-        }
-        let lens = fold.mailboxes.values().map(|mailbox| mailbox.entries.len());
-        let len = (lens.sum::<usize>() * DIGEST) as u64;
-        within("bytes of digests", bytes.len() as u64, len, len)?;
-        Ok(Some(Self { fold, bytes }))
-    }
-
-    /// The digest of the message that had this UID when the base was made.
-    pub(crate) fn get(&self, mailbox: u32, uid: u32) -> Option<Digest> {
-        let earlier = self.fold.mailboxes.range(..mailbox);
-        let before: usize = earlier.map(|(_, mailbox)| mailbox.entries.len()).sum();
-        let position = self.fold.mailbox(mailbox)?.entries.position(uid.into())?;
-        let at = (before + position) * DIGEST;
-        let digest = self.bytes.get(at..at + DIGEST)?;
-        Some(Digest::from_bytes(digest.try_into().ok()?))
-    }
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@
 use bytes::Bytes;
 
 use super::ImageAt;
-use super::base::{self, DigestOf};
+use super::base;
 use super::piece::{self, Head, Records};
 use crate::error::{Error, Result};
 use crate::format::Fault;
@@ -92,9 +92,6 @@ pub(crate) fn blobs_of(
 ///
 /// An image that cannot be read is no error: the account is written whole.
 ///
-/// # Errors
-/// What `digests` returns, which a base asks for.
-///
 /// # Cost
 /// By what is written: amortised, some times the length of the records.
 pub(crate) fn grow(
@@ -102,35 +99,34 @@ pub(crate) fn grow(
     fold: &Fold,
     newest: Option<&ImageAt>,
     records: &[(RecordHeader, Change)],
-    digests: Option<&mut DigestOf<'_>>,
-) -> Result<Option<Grown>> {
+) -> Option<Grown> {
     if fold.gathering.is_some() {
-        return Ok(None);
+        return None;
     }
     let Some(newest) = newest else {
-        return whole(fold, Vec::new(), digests).map(Some);
+        return Some(whole(fold, Vec::new()));
     };
     let rebased = records
         .iter()
         .any(|(_, change)| matches!(change, Change::Base(_)));
     let records = Records::of(records, newest.record);
     if records.is_empty() {
-        return Ok(None);
+        return None;
     }
     // A piece that repeats the account would be longer than the account.
     if !rebased && let Ok(Some(grown)) = next_piece(blobs, fold, newest, records) {
-        return Ok(Some(grown));
+        return Some(grown);
     }
     let replaced = blobs_of(blobs, fold.id, newest).unwrap_or_else(|_| vec![*newest]);
-    whole(fold, replaced, digests).map(Some)
+    Some(whole(fold, replaced))
 }
 
-fn whole(fold: &Fold, replaced: Vec<ImageAt>, digests: Option<&mut DigestOf<'_>>) -> Result<Grown> {
-    Ok(Grown {
-        bytes: base::encode(fold, digests)?,
+fn whole(fold: &Fold, replaced: Vec<ImageAt>) -> Grown {
+    Grown {
+        bytes: base::encode(fold),
         record: base::covered(fold),
         replaced,
-    })
+    }
 }
 
 /// A piece of the records and those of the pieces it takes in; `None` where a base is due.

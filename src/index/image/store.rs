@@ -229,6 +229,11 @@ impl ImageStore {
         self.state.lock().failed.insert(number, error);
     }
 
+    /// A file that a sync failed on and that was not removed since.
+    pub(crate) fn failed(&self) -> Option<u32> {
+        self.state.lock().failed.keys().next().copied()
+    }
+
     /// Counts a blob as dead: its account's image does not need it any more.
     pub(crate) fn release(&self, at: &ImageAt) {
         if let Some(file) = self.state.lock().files.get_mut(&at.file) {

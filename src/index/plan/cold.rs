@@ -51,8 +51,7 @@ impl ColdDraft {
         let slot = Slot {
             mailbox: INBOX_ID,
             uid,
-            uid_validity: UidValidity::new(self.row.inbox.uid_validity)
-                .unwrap_or(UidValidity::MAX),
+            uid_validity: UidValidity::new(self.row.inbox.uid_validity).unwrap_or(UidValidity::MAX),
             email: self.row.next_email + ahead,
         };
         self.records.deliver(slot, arrival, marks, body)

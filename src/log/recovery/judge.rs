@@ -12,6 +12,7 @@ use crate::format::footer::RecordAt;
 use crate::format::record;
 use crate::format::segments::{Edit, What};
 use crate::log::scan::{Found, Looks, Scanner, Survey, search_bodies, search_records};
+use crate::log::syncing::Syncing;
 use crate::log::writer::{Active, edit_of};
 
 impl Opening<'_> {
@@ -165,11 +166,13 @@ impl Opening<'_> {
         let capacity = file.len().unwrap_or(0).max(survey.end);
         let batches = survey.batches.iter().map(|found| u64::from(found.head.len));
         Ok(Some(Active {
+            syncing: Syncing::new(&listed.segment, &file),
             segment: Arc::clone(&listed.segment),
             file,
             end: survey.end,
             capacity,
             unsynced: false,
+            unsynced_bytes: 0,
             batches: survey.batches.len() as u64,
             batch_bytes: batches.sum(),
         }))

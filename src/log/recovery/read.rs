@@ -63,6 +63,10 @@ impl Opening<'_> {
             listed.segment.set_end(end);
             listed.segment.set_places(places, skipped, from);
             self.report.unreadable += scanner.unreadable.len() as u64;
+            if let Some(refusal) = &scanner.refusal {
+                listed.segment.set_refusal(refusal);
+                self.report.blank += u64::from(survey.batches.is_empty());
+            }
             if listed.is_sealed() {
                 listed.load_footer(&mut self.report)?;
             } else if !inside {

@@ -46,6 +46,8 @@ pub struct RecoveryReport {
     pub bad_edits: u64,
     /// Pages of 4 KiB that the disk did not give.
     pub unreadable: u64,
+    /// Segments of which it gave nothing: what they hold is not known, and may be another time.
+    pub(crate) blank: u64,
 }
 
 impl RecoveryReport {

@@ -173,4 +173,11 @@ pub(crate) enum Op {
     },
     /// The death of the process, then a new opening.
     Kill,
+    /// Writes the state of an account to the log.
+    WriteBase(u8),
+    /// Something happens to the files of `index/`, as the seed says: while the store is open, or while it is closed.
+    Harm {
+        seed: u64,
+        open: bool,
+    },
 }

@@ -15,6 +15,7 @@ use super::ledger::Ledger;
 use super::mail::{Account, Answer, Mailbox, Now, Refusal, Ruled, Token, World};
 use super::op::{ACCOUNTS, Keeps, Marked, NAMES, Op, Place, Step};
 use super::resolve::*; // both halves of one translation
+use crate::harm::harm;
 use crate::sim::{Sim, SimHost};
 
 type Checked<T = ()> = Result<T, String>;
@@ -69,6 +70,8 @@ struct Pending {
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Setup {
     pub(crate) segment_len: Option<u64>,
+    /// Whether the index is saved at every turn, nothing is kept in memory, and its files are harmed.
+    pub(crate) tried: bool,
     /// Whether an opening may find that something was lost: what was only written, after a power cut.
     pub(crate) may_lose: bool,
 }
@@ -174,6 +177,9 @@ impl Runner {
         if let Some(len) = self.setup.segment_len {
             options = options.segment_len(len);
         }
+        if self.setup.tried {
+            options = options.tail_max(64 << 10).chain_max(1).cache_bytes(0);
+        }
         let store = Store::open_on(self.sim.storage(), options).expect("the store opens");
         let whole = store.recovery().is_whole() || self.setup.may_lose;
         assert!(whole, "{:?}", store.recovery());
@@ -201,7 +207,14 @@ impl Runner {
         self.act(op)?;
         self.settle()?;
         let store = self.store().clone();
-        self.ledger.check(&store, &self.shown, &self.messages)?;
+        let checked = self.ledger.check(&store, &self.shown, &self.messages);
+        if checked.is_err() && !self.pending.is_empty() {
+            // Loading an account waits for what is pending of it: the look itself may have written it.
+            self.settle()?;
+            self.ledger.check(&store, &self.shown, &self.messages)?;
+        } else {
+            checked?;
+        }
         for (account, view, mailbox) in &self.views {
             self.ledger
                 .check_view(*account, view, mailbox, &self.messages)
@@ -251,8 +264,14 @@ impl Runner {
                 Ok(())
             }
             Op::Hold(place) => self.hold(*place),
-            Op::Reopen => self.reopen(),
+            Op::Reopen => self.reopen(None),
             Op::Crash { back, keeps } => self.crash(*back, *keeps),
+            Op::WriteBase(account) => self.write_base(*account),
+            Op::Harm { seed, open: true } => {
+                harm(&self.sim, *seed);
+                Ok(())
+            }
+            Op::Harm { seed, open: false } => self.reopen(Some(*seed)),
             Op::Kill => {
                 let sim = self.sim.killed(self.sim.ops_len());
                 let last = self.left.last().cloned().ok_or("no world")?;
@@ -788,7 +807,18 @@ impl Runner {
         }
     }
 
-    fn reopen(&mut self) -> Checked {
+    fn write_base(&mut self, account: u8) -> Checked {
+        let Some((_, account)) = self.account(account)? else {
+            return Ok(());
+        };
+        account.write_base().map_err(|e| e.to_string())?;
+        self.settle()?;
+        self.left = vec![(self.head.clone(), self.tokens)];
+        Ok(())
+    }
+
+    /// Closes and opens again; in between the files of the index are harmed, if so.
+    fn reopen(&mut self, harmed: Option<u64>) -> Checked {
         self.kept.clear();
         let store = self.store.take().ok_or("no store")?;
         let left = store.clone();
@@ -800,6 +830,9 @@ impl Runner {
         // By what was kept while it ran.
         let before = told(&left).map_err(|e| e.to_string())?;
         drop(left);
+        if let Some(seed) = harmed {
+            harm(&self.sim, seed);
+        }
         self.open();
         let recovery = self.store().recovery();
         if recovery.is_whole() && recovery.unsynced.is_none() {

@@ -136,9 +136,23 @@ pub(crate) fn op(written: bool) -> impl Strategy<Value = Op> {
     ]
 }
 
-/// A program: something to work on, then anything.
-pub(crate) fn ops(written: bool, len: usize) -> impl Strategy<Value = Vec<Op>> {
-    vec(op(written), 1..len).prop_map(|mut ops| {
+/// What the index has to bear.
+fn trial() -> impl Strategy<Value = Op> {
+    prop_oneof![
+        2 => account().prop_map(Op::WriteBase),
+        3 => (any::<u64>(), any::<bool>()).prop_map(|(seed, open)| Op::Harm { seed, open }),
+        2 => Just(Op::Reopen),
+    ]
+}
+
+/// A program: something to work on, then anything; `tried` says whether the index is harmed meanwhile.
+pub(crate) fn ops(written: bool, tried: bool, len: usize) -> impl Strategy<Value = Vec<Op>> {
+    let op = if tried {
+        prop_oneof![9 => op(written), 2 => trial()].boxed()
+    } else {
+        op(written).boxed()
+    };
+    vec(op, 1..len).prop_map(|mut ops| {
         ops.insert(0, Op::CreateAccount(0));
         ops.insert(1, Op::CreateAccount(1));
         ops

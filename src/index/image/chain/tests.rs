@@ -57,7 +57,7 @@ impl Memory {
         newest: Option<ImageAt>,
         records: &[(RecordHeader, Change)],
     ) -> Option<ImageAt> {
-        let grown = grow(self, fold, newest.as_ref(), records, None).unwrap();
+        let grown = grow(self, fold, newest.as_ref(), records);
         grown.map(|grown| self.keep(grown))
     }
 }
@@ -185,7 +185,7 @@ fn a_base_in_the_log_is_one_in_the_image() {
     let memory = Memory::default();
     let newest = memory.grow(&fold, None, &[]).unwrap();
     // A record is missing, so that the base is taken.
-    let bytes = base::encode(&fold, None).unwrap();
+    let bytes = base::encode(&fold);
     fold.chain_breaks = 1;
     let mut made = Vec::new();
     for (part, bytes) in (0..).zip(bytes.chunks(bytes.len() / 2 + 1)) {
@@ -197,7 +197,7 @@ fn a_base_in_the_log_is_one_in_the_image() {
         let one = record(fold.last_record + 1, 0, Change::Base(base));
         fold.apply(&one.0, &one.1);
         made.push(one);
-        let grown = grow(&memory, &fold, Some(&newest), &made, None).unwrap();
+        let grown = grow(&memory, &fold, Some(&newest), &made);
         assert_eq!(grown.is_some(), part == 1, "part {part}");
         if let Some(grown) = grown {
             assert!(is_base(&grown.bytes));
@@ -237,9 +237,7 @@ fn damage_is_told_and_grown_over() {
     let two = record(401, 1, deliver(401, 401));
     fold.apply(&two.0, &two.1);
     memory.blobs.borrow_mut().remove(&piece.offset);
-    let grown = grow(&memory, &fold, Some(&piece), &[two], None)
-        .unwrap()
-        .unwrap();
+    let grown = grow(&memory, &fold, Some(&piece), &[two]).unwrap();
     assert!(is_base(&grown.bytes));
     assert_eq!(grown.replaced, [piece]);
     memory
