@@ -129,6 +129,10 @@ pub(super) struct PageWriter {
 /// Bytes written at once.
 const BUFFER: usize = 1 << 20;
 
+/// A large run is synced as it grows, each time that so many bytes were written: commits wait behind what the disk has
+/// been given, and a gigabyte at once is a second.
+const SYNC_EVERY: u64 = 8 << 20;
+
 impl PageWriter {
     /// Creates the file, its first page left for [`PageWriter::finish`]. A file of that name is from a run that never
     /// became part of the directory, and goes.
@@ -185,8 +189,12 @@ impl PageWriter {
 
     fn drain(&mut self) -> Result<()> {
         self.write(self.written, &self.buffer)?;
+        let before = self.written;
         self.written += self.buffer.len() as u64;
         self.buffer.clear();
+        if self.written / SYNC_EVERY > before / SYNC_EVERY {
+            self.sync()?;
+        }
         Ok(())
     }
 
@@ -203,8 +211,12 @@ impl PageWriter {
         self.drain()?;
         seal(self.salt, 0, &mut head);
         self.write(0, &head)?;
-        let synced = self.file.sync();
-        synced.map_err(|error| Error::io("sync", self.path.as_str(), error))?;
+        self.sync()?;
         Ok(self.written)
+    }
+
+    fn sync(&self) -> Result<()> {
+        let synced = self.file.sync();
+        synced.map_err(|error| Error::io("sync", self.path.as_str(), error))
     }
 }

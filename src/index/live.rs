@@ -99,7 +99,9 @@ impl Fold {
     /// Goes on behind the row's last record, and gives out nothing that the row knows to be given out.
     pub(crate) fn reach(&mut self, row: &Row) {
         self.last_record = self.last_record.max(row.last_record);
-        self.modseq_burned = self.modseq_burned.max(row.modseq);
+        if row.modseq > self.modseq {
+            self.modseq_burned = self.modseq_burned.max(row.modseq);
+        }
         self.next_email = self.next_email.max(row.next_email);
         self.next_mailbox = self.next_mailbox.max(row.next_mailbox);
         self.uid_validity_mark = self.uid_validity_mark.max(row.uid_validity_mark);

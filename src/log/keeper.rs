@@ -31,6 +31,9 @@ pub(super) struct Spare {
 /// Commits larger than this on average are bulk: writing each byte twice would cost more than it gains.
 const PREPARE_BELOW: u64 = 64 << 10;
 
+/// Zeroes that the disk is given at once: commits wait behind them.
+const FILL_AT_ONCE: u64 = 8 << 20;
+
 /// TAIL is synced when nothing was committed for this long; while batches are only written, about this often.
 const IDLE: Duration = Duration::from_millis(100);
 
@@ -263,8 +266,13 @@ impl Shared {
 
     fn fill_spare(&self, name: &str, len: u64) -> std::io::Result<Arc<dyn File>> {
         let file = self.storage.open(name, Open::Create)?;
-        fill_from(&*file, 0, len)?;
-        file.sync()?;
+        let mut at = 0;
+        while at < len {
+            let piece = (len - at).min(FILL_AT_ONCE);
+            fill_from(&*file, at, piece)?;
+            file.sync()?;
+            at += piece;
+        }
         Ok(file)
     }
 
