@@ -213,7 +213,12 @@ fn sample_footer(
     };
     let mut owners: Vec<_> = (0..count).map(|n| (owner(n), n)).collect();
     owners.sort_unstable();
-    let sealing = Sealing {
+    let sealing = sealing(&places, &owners);
+    (footer::encode(place(), &sealing), places, owners)
+}
+
+fn sealing<'a>(records: &'a [RecordAt], owners: &'a [(AccountId, u32)]) -> Sealing<'a> {
+    Sealing {
         store: STORE,
         segment: 17,
         generation: 2,
@@ -223,28 +228,16 @@ fn sample_footer(
         last_crc: 5,
         footer_at: 8192,
         digest: Digest::of(b""),
-        records: &places,
-        owners: &owners,
-    };
-    (footer::encode(place(), &sealing), places, owners)
+        records,
+        owners,
+    }
 }
 
 /// A merged account table is one more part, covered by the page checksums; without it nothing differs.
 #[test]
 fn a_footer_carries_a_merged_table() {
-    let sealing = Sealing {
-        store: STORE,
-        segment: 17,
-        generation: 2,
-        first_record: 1001,
-        first_batch: 501,
-        last_batch: 501,
-        last_crc: 5,
-        footer_at: 8192,
-        digest: Digest::of(b""),
-        records: &[RecordAt { frame: 8, body: 0 }],
-        owners: &[(AccountId::from_bytes([1; 16]), 0)],
-    };
+    let owners = [(AccountId::from_bytes([1; 16]), 0)];
+    let sealing = sealing(&[RecordAt { frame: 8, body: 0 }], &owners);
     let plain = footer::encode(place(), &sealing);
     let none = footer::encode_merged(place(), &sealing, Merged::default());
     assert_eq!(plain, none);

@@ -228,16 +228,25 @@ impl Log {
         self.shared.writer.lock().sync(&self.shared)
     }
 
-    /// Makes everything written so far durable; returns where the log's tail begins then. `None` for an empty log.
+    /// Makes everything written so far durable; returns where the log's tail begins then: all batches in front of it have
+    /// ended, as [`outcome`](Self::outcome) says. `None` for an empty log.
     ///
     /// # Errors
     /// As [`sync`](Self::sync).
     pub(crate) fn position(&self) -> Result<Option<Position>> {
         self.shared.flush()?;
         self.shared.sync_some();
-        let mut writer = self.shared.writer.lock();
-        writer.sync(&self.shared)?;
-        Ok(writer.position())
+        let position = {
+            let mut writer = self.shared.writer.lock();
+            writer.sync(&self.shared)?;
+            writer.position()
+        };
+        // Who wrote the last batch may not have said so yet. Whoever asked now what is durable of an account would not
+        // find it there, nor behind the position.
+        if let Some(position) = &position {
+            self.shared.wait(position.batch)?;
+        }
+        Ok(position)
     }
 
     /// Number of the first record that the opening read and replayed.

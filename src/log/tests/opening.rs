@@ -1,9 +1,10 @@
 //! Opening from a position, and reading what no opening read.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::sim::{Call, Fault, Sim};
-use super::{Random, Scribe, open, options, readable, written, written_by};
+use super::{Random, Scribe, account, open, options, readable, written, written_by};
 use crate::log::{Log, Position, segment_name};
 use crate::options::Durability;
 
@@ -275,4 +276,28 @@ fn sealed_by_footer(log: &Log, name: &str) -> bool {
         .find(|segment| segment_name(segment.number()) == name)
         .unwrap();
     segment.is_sealed()
+}
+
+/// A position is taken while others commit: what lies in front of it is known to have ended, or a checkpoint would cover
+/// records that no row knows.
+#[test]
+fn all_in_front_of_a_position_has_ended() {
+    let sim = Sim::new();
+    let opened = open(&sim, options(0).segment_len(1 << 20), None).unwrap();
+    let log = &opened.log;
+    let stop = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let mut scribe = Scribe::new(3);
+            for _ in 0..4000 {
+                scribe.write_as(log, account(1));
+            }
+            stop.store(true, Ordering::SeqCst);
+        });
+        while !stop.load(Ordering::SeqCst) {
+            if let Some(position) = log.position().unwrap() {
+                assert!(log.outcome(position.batch).is_some(), "{position:?}");
+            }
+        }
+    });
 }
