@@ -301,3 +301,20 @@ fn all_in_front_of_a_position_has_ended() {
         }
     });
 }
+
+/// Beside a writer whose TAIL cannot be read, a reader is shown all that the batches themselves say to be durable: all but
+/// the last one.
+#[test]
+fn a_reader_without_tail_is_shown_what_batches_know() {
+    let sim = Sim::new();
+    let opened = open(&sim, options(0), None).unwrap();
+    let mut scribe = Scribe::new(5);
+    for _ in 0..9 {
+        scribe.write_as(&opened.log, account(1));
+    }
+    for sector in [0, 8] {
+        sim.zero_sector("TAIL", sector);
+    }
+    let reader = open(&sim, options(1).read_only(true), None).unwrap();
+    assert_eq!(reader.seen.records.len(), 8);
+}
