@@ -93,15 +93,16 @@ fn imitations(files: &Files) -> Vec<(String, Vec<u8>)> {
         .last()
         .map(|(at, head)| at + head.len as usize)
         .unwrap();
-    let mut shifted = Vec::new();
     for (at, head) in batches(segment) {
-        let batch = &segment[at..at + head.len as usize];
+        // One of the copies begins with a sector of the segment that it comes to lie in.
+        let batch = &segment[at..(at + head.len as usize).min(at + 4 * SECTOR)];
+        let mut shifted = Vec::new();
         for shift in 0..SECTOR / 8 {
             shifted.resize(shifted.len().next_multiple_of(SECTOR) + shift * 8, b'p');
-            shifted.extend_from_slice(&batch[..batch.len().min(2048)]);
+            shifted.extend_from_slice(batch);
         }
+        all.push((format!("a batch at every eighth byte, {at}"), shifted));
     }
-    all.push(("batches at every eighth byte".into(), shifted));
     let records = batches(segment)
         .into_iter()
         .flat_map(|(at, head)| segment[at + head.head_len()..at + head.bodies_at()].to_vec());
@@ -229,6 +230,7 @@ fn damage_in_front_of_an_imitation_is_only_damage() {
         let files = sim.files();
         let Some((name, at, head)) = place_of(&files, &raw) else {
             // A large body has a segment of its own.
+            assert!(raw.len() > 1 << 20, "{what}");
             continue;
         };
         for (part, from, to) in damages(at, &head) {
