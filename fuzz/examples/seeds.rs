@@ -5,7 +5,7 @@ use std::path::Path;
 
 fn main() -> std::io::Result<()> {
     let seeds = Path::new(env!("CARGO_MANIFEST_DIR")).join("seeds");
-    for (name, target) in mailkeep_fuzz::TARGETS {
+    for (name, target) in mailkeep_fuzz::all() {
         let mut inputs = 0_u64;
         for seed in std::fs::read_dir(seeds.join(name))? {
             let mut bytes = std::fs::read(seed?.path())?;

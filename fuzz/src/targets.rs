@@ -66,7 +66,7 @@ fn twice(data: &[u8], sign: impl Fn(&mut [u8]), check: impl Fn(&[u8])) {
 }
 
 /// Makes the checksum good that ends the first `len` bytes.
-fn seal(bytes: &mut [u8], len: usize) {
+pub(crate) fn seal(bytes: &mut [u8], len: usize) {
     if let Some((covered, crc)) = bytes
         .get_mut(..len)
         .and_then(<[u8]>::split_last_chunk_mut::<4>)
@@ -75,13 +75,13 @@ fn seal(bytes: &mut [u8], len: usize) {
     }
 }
 
-fn word(bytes: &[u8], at: usize) -> u32 {
+pub(crate) fn word(bytes: &[u8], at: usize) -> u32 {
     bytes
         .get(at..at + 4)
         .map_or(0, |word| u32::from_le_bytes(word.try_into().unwrap()))
 }
 
-fn long(bytes: &[u8], at: usize) -> u64 {
+pub(crate) fn long(bytes: &[u8], at: usize) -> u64 {
     bytes
         .get(at..at + 8)
         .map_or(0, |long| u64::from_le_bytes(long.try_into().unwrap()))
@@ -126,15 +126,20 @@ pub fn tail(data: &[u8]) {
     );
 }
 
+/// Makes the checksums of all edits of SEGMENTS good.
+pub(crate) fn sign_edits(bytes: &mut [u8], store: StoreId) {
+    let store = checksum(0, &store.0);
+    for (index, edit) in (0_u64..).zip(bytes.chunks_exact_mut(EDIT_LEN).skip(1)) {
+        let crc = checksum(checksum(store, &index.to_le_bytes()), &edit[4..]);
+        edit[..4].copy_from_slice(&crc.to_le_bytes());
+    }
+}
+
 /// The head of SEGMENTS and its edits.
 pub fn segments(data: &[u8]) {
     let sign = |bytes: &mut [u8]| {
         seal(bytes, EDIT_LEN);
-        let store = checksum(0, &STORE.0);
-        for (index, edit) in (0_u64..).zip(bytes.chunks_exact_mut(EDIT_LEN).skip(1)) {
-            let crc = checksum(checksum(store, &index.to_le_bytes()), &edit[4..]);
-            edit[..4].copy_from_slice(&crc.to_le_bytes());
-        }
+        sign_edits(bytes, STORE);
     };
     twice(data, sign, |bytes| {
         if let Ok(store) = segments::decode_head(bytes) {
@@ -213,7 +218,7 @@ pub fn batch(data: &[u8]) {
         if let Ok(head) = BatchHead::decode(place(), BATCH_AT, bytes)
             && bytes.len() >= head.len as usize
         {
-            sign_table(&head, bytes);
+            sign_table(&head, place(), BATCH_AT, bytes);
             sign_head(bytes);
         }
     };
@@ -221,7 +226,7 @@ pub fn batch(data: &[u8]) {
 }
 
 /// Makes the sector table fit the bytes.
-fn sign_table(head: &BatchHead, bytes: &mut [u8]) {
+pub(crate) fn sign_table(head: &BatchHead, place: Place, at: u64, bytes: &mut [u8]) {
     let head_len = head.head_len();
     for sector in 0..head.len as usize / SECTOR {
         let from = head_len.max(sector * SECTOR);
@@ -230,7 +235,7 @@ fn sign_table(head: &BatchHead, bytes: &mut [u8]) {
         let at = batch::FIXED + sector * 4;
         bytes[at..at + 4].copy_from_slice(&crc);
     }
-    let crc = place().checksum(BATCH_AT, &bytes[batch::FIXED..head_len]);
+    let crc = place.checksum(at, &bytes[batch::FIXED..head_len]);
     bytes[12..16].copy_from_slice(&crc.to_le_bytes());
 }
 

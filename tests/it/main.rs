@@ -23,6 +23,7 @@ mod fuzz_seeds;
 mod golden;
 mod golden_store;
 mod harm;
+mod hostile;
 mod index_cache;
 mod index_flips;
 mod index_rebuild;

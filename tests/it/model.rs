@@ -6,6 +6,7 @@
 mod ledger;
 mod mail;
 mod op;
+mod program;
 mod resolve;
 mod run;
 mod strategy;
@@ -14,6 +15,7 @@ use proptest::prelude::*;
 use proptest::test_runner::{TestCaseError, TestRunner};
 
 use self::op::Op;
+pub(crate) use self::program::run_bytes;
 use self::run::{Runner, Setup};
 
 fn cases(default: u32) -> ProptestConfig {
