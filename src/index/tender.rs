@@ -303,7 +303,8 @@ impl Index {
         };
         self.settle_all();
         self.sync_images()?;
-        let flushed = self.directory.flush(position.next_record)?;
+        let sync = || self.log.sync_written();
+        let flushed = self.directory.flush(position.next_record, sync)?;
         self.write_checkpoint(saved, position)?;
         // Else rows that only memory has may say that an image went elsewhere.
         if flushed.is_some() {

@@ -221,6 +221,11 @@ impl Log {
         self.shared.drop_large(segment);
     }
 
+    /// Makes durable what was written so far, and nothing that waits.
+    pub(crate) fn sync_written(&self) -> Result<()> {
+        self.shared.writer.lock().sync(&self.shared)
+    }
+
     /// Makes everything written so far durable.
     pub(crate) fn sync(&self) -> Result<()> {
         self.shared.flush()?;

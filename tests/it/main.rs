@@ -41,4 +41,5 @@ mod seam;
 )]
 mod sim;
 mod sim_tests;
+mod threads;
 mod tidy;

@@ -1,0 +1,4 @@
+//! Many threads at once.
+
+mod gate;
+mod windows;
