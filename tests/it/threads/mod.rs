@@ -1,4 +1,5 @@
 //! Many threads at once.
 
 mod gate;
+mod names;
 mod windows;
