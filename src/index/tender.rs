@@ -210,6 +210,9 @@ impl Index {
 
     /// One step, the most urgent one; whether there is more to do.
     fn tend_step(&self) -> Result<bool> {
+        let Ok(_held) = self.log.hold() else {
+            return Ok(false);
+        };
         if self.is_due() {
             self.save()?;
             return Ok(true);
@@ -320,6 +323,9 @@ impl Index {
         if self.log.options().read_only {
             return Ok(());
         }
+        let Ok(_held) = self.log.hold() else {
+            return Ok(());
+        };
         self.save().inspect_err(|error| {
             *self.work.failed.lock() = Some(error.clone());
         })
