@@ -18,6 +18,8 @@ mod corpora;
 mod corruption;
 mod crash;
 mod deferral;
+#[cfg(feature = "cli")]
+mod drill;
 mod dump;
 mod fuzz_seeds;
 mod golden;
