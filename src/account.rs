@@ -247,12 +247,20 @@ impl Account {
         inner.index.assign_deferred(&self.cell)?;
         let key = inner.index.key_of(name);
         let claim = inner.index.claim(name);
-        let mark = inner.index.free_name(name, &claim)?;
-        let rename = inner.change(&self.cell, Durability::Durable, |draft| {
-            draft.exists()?;
-            draft.rename_account(name, key, mark)
-        });
-        let done = rename?.wait();
+        inner.log.admit(0)?;
+        let rename = loop {
+            let (mark, rests_on) = inner.index.free_name(name, &claim)?;
+            let plan = |draft: &mut Draft| {
+                draft.exists()?;
+                draft.rename_account(name, key, mark)
+            };
+            let (cell, durable) = (&self.cell, Durability::Durable);
+            let tried = inner.try_change(cell, durable, &rests_on, plan, |_| Vec::new());
+            if let Some(commit) = tried? {
+                break commit;
+            }
+        };
+        let done = rename.wait();
         inner.index.file(&self.cell);
         done
     }

@@ -157,10 +157,17 @@ impl Store {
         let inner = &self.inner;
         inner.log.admit(0)?;
         let claim = inner.index.claim(name);
-        let mark = inner.index.free_name(name, &claim)?;
+        let mut free = inner.index.free_name(name, &claim)?;
         let id = AccountId::named(inner.index.key_of(name), inner.log.options().host.unique());
         let cell = inner.index.add(id);
-        let commit = inner.change(&cell, durability, |draft| draft.create_account(name, mark))?;
+        let commit = loop {
+            let create = |draft: &mut Draft| draft.create_account(name, free.0);
+            let tried = inner.try_change(&cell, durability, &free.1, create, |_| Vec::new());
+            match tried? {
+                Some(commit) => break commit,
+                None => free = inner.index.free_name(name, &claim)?,
+            }
+        };
         inner.index.chill(&cell);
         inner.index.file(&cell);
         inner.index.remember(name, id);
@@ -249,7 +256,7 @@ impl Inner {
     ) -> Result<Commit<T>> {
         self.log.admit(0)?;
         loop {
-            let tried = self.try_change(cell, durability, &plan, |_| Vec::new());
+            let tried = self.try_change(cell, durability, &[], &plan, |_| Vec::new());
             if let Some(commit) = tried? {
                 return Ok(commit);
             }
@@ -257,11 +264,12 @@ impl Inner {
     }
 
     /// One try, with the message bodies that the drafts bring: `None` where a batch that the plan rests on failed
-    /// meanwhile, and it has to be made again.
+    /// meanwhile (one of the account's, or of `others`), and it has to be made again.
     pub(crate) fn try_change<'a, T>(
         &self,
         cell: &Arc<Cell>,
         durability: Durability,
+        others: &[u64],
         plan: impl Fn(&mut Draft) -> Result<T>,
         bodies: impl FnOnce(&Drafts) -> Vec<NewBody<'a>>,
     ) -> Result<Option<Commit<T>>> {
@@ -280,7 +288,8 @@ impl Inner {
         let bodies = bodies(&records);
         batch_fits([&records], bodies.iter().map(|body| body.bytes.len()).sum())?;
         self.index.list(&mut state, cell.id);
-        let joined = self.log.join(durability, &[rests_on], |group| {
+        let rests_on: Vec<u64> = others.iter().copied().chain([rests_on]).collect();
+        let joined = self.log.join(durability, &rests_on, |group| {
             let previous = state.head().row.last_record;
             records.write(cell.id, previous, group, &bodies)
         })?;

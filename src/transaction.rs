@@ -277,7 +277,7 @@ impl Transaction {
                 .collect()
         };
         loop {
-            if let Some(commit) = inner.try_change(cell, durability, plan, bodies)? {
+            if let Some(commit) = inner.try_change(cell, durability, &[], plan, bodies)? {
                 return Ok(commit);
             }
         }

@@ -15,15 +15,23 @@ impl Directory {
     /// Writes the rows in memory as the run of the records before `hi` that no run has yet; `None` where `hi` is not
     /// behind the tail. All records before `hi` must have been told. Lookups see the rows all the time.
     ///
+    /// A row may know of records that are only written: `sync` makes durable what was written when it is called, after
+    /// the rows were set apart and before they are saved. Else a power cut could take records that a run knows of, and
+    /// their numbers would be given to records that are then taken for known.
+    ///
     /// Rows that know of later records too, as live ones do, are written and stay in memory as well: if this run is
     /// lost one day, its range is told again without those records, and the run behind it must have them.
     ///
     /// # Errors
-    /// What the system says. The rows are then still in memory.
+    /// Those of `sync`; what the system says. The rows are then still in memory.
     ///
     /// # Durability
     /// The run is durable when this returns, and counts once a checkpoint names it.
-    pub(crate) fn flush(&self, hi: u64) -> Result<Option<RunInfo>> {
+    pub(crate) fn flush(
+        &self,
+        hi: u64,
+        sync: impl FnOnce() -> Result<()>,
+    ) -> Result<Option<RunInfo>> {
         let _one = self.maintenance.lock();
         let lo = self.tail();
         if hi <= lo {
@@ -33,7 +41,8 @@ impl Directory {
         let frozen = self.now.write().memory.freeze();
         let rows = frozen.values().cloned().map(Ok::<Row, Error>);
         let count = frozen.len() as u64;
-        let written = write_run(&*self.storage, number, self.store, lo..hi, count, rows);
+        let written = sync()
+            .and_then(|()| write_run(&*self.storage, number, self.store, lo..hi, count, rows));
         let ahead = frozen.values().filter(|row| row.last_record >= hi);
         let ahead: Vec<Row> = ahead.cloned().collect();
         let mut now = self.now.write();

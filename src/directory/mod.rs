@@ -125,7 +125,7 @@ impl Directory {
 
     /// Takes over an account's row as it is now. One that is complete replaces all that was known but the image.
     ///
-    /// Its records must be durable: a flush may write it at once.
+    /// Its records must have been written: a flush makes them durable before it writes the row.
     pub(crate) fn put(&self, row: Row) {
         self.now.write().memory.put(row);
     }

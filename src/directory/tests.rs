@@ -14,6 +14,10 @@ use crate::io::{Directory as Volume, Open};
 const STORE: StoreId = StoreId([4; 16]);
 
 /// Keys in a few heaps, so that prefixes are shared.
+fn durable() -> Result<()> {
+    Ok(())
+}
+
 fn key(number: u8) -> AccountId {
     key_of([number / 4; 8], [number % 4; 8])
 }
@@ -136,7 +140,10 @@ impl World {
     }
 
     fn flush(&self) -> RunInfo {
-        self.directory.flush(self.log.next()).unwrap().unwrap()
+        self.directory
+            .flush(self.log.next(), durable)
+            .unwrap()
+            .unwrap()
     }
 
     /// Opens it again from what a checkpoint keeps.
@@ -254,7 +261,7 @@ fn act(world: &mut World, op: Op) {
         }
         Op::Flush(back) => {
             let hi = world.log.next().saturating_sub(back);
-            world.directory.flush(hi).unwrap();
+            world.directory.flush(hi, durable).unwrap();
         }
         Op::Maintain => drop(world.directory.maintain().unwrap()),
         Op::Reopen => world.reopen(),
@@ -378,14 +385,18 @@ fn a_live_row_replaces_what_was_known() {
         Some(row.clone())
     );
     assert_eq!(
-        world.directory.flush(9).unwrap().map(|info| info.range()),
+        world
+            .directory
+            .flush(9, durable)
+            .unwrap()
+            .map(|info| info.range()),
         Some(2..9)
     );
     assert_eq!(
         world.directory.lookup(&key(1), &world.log).unwrap(),
         Some(row)
     );
-    assert_eq!(world.directory.flush(9).unwrap(), None);
+    assert_eq!(world.directory.flush(9, durable).unwrap(), None);
     assert_eq!(world.directory.memory_bytes(), 0);
 }
 
@@ -397,7 +408,7 @@ fn a_refused_flush_keeps_the_rows() {
     let other = Directory::open(Arc::new(NoFolder), STORE, &[], &[], 1, 1);
     let (header, change) = &world.log.records[0];
     other.note(header, change);
-    assert!(other.flush(2).is_err());
+    assert!(other.flush(2, durable).is_err());
     assert_eq!((other.tail(), other.runs().len()), (1, 0));
     let found = other.lookup(&key(1), &world.log).unwrap().unwrap();
     assert_eq!(found.name.as_deref(), Some("anna"));
@@ -541,7 +552,7 @@ fn readers_beside_the_maintainer_miss_nothing() {
             });
         }
         for hi in (40..=481).step_by(40) {
-            directory.flush(hi + 1).unwrap();
+            directory.flush(hi + 1, durable).unwrap();
             directory.maintain().unwrap();
             directory.remove_files_not_in_use(&[]).unwrap();
         }

@@ -167,12 +167,14 @@ impl Index {
         Ok(found)
     }
 
-    /// Whether a name can be given to an account; if so, the highest UIDVALIDITY that earlier ones of the name gave.
-    pub(crate) fn free_name(&self, name: &str, _claim: &Claim<'_>) -> Result<u32> {
+    /// Whether a name can be given to an account; if so, the highest UIDVALIDITY that earlier ones of the name gave, and
+    /// the batches that the answer rests on: where one of them fails, an account may have the name yet.
+    pub(crate) fn free_name(&self, name: &str, _claim: &Claim<'_>) -> Result<(u32, Vec<u64>)> {
         if !self.given.some {
             return Err(Error::fault(self.log.path_of_log(), 0, Fault::Lost));
         }
         let mut mark = self.floor.load(Ordering::Relaxed);
+        let mut rests_on = Vec::new();
         for cell in self.namesakes(name)? {
             let state = self.lock(&cell);
             let row = &state.head().row;
@@ -180,8 +182,9 @@ impl Index {
                 return Err(Error::AccountExists { name: name.into() });
             }
             mark = mark.max(row.uid_validity_mark);
+            rests_on.extend(Some(state.last_batch()).filter(|batch| *batch > 0));
         }
-        Ok(mark)
+        Ok((mark, rests_on))
     }
 
     /// Up to `limit` names of accounts behind `after`, in the order of their keys.

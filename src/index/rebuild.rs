@@ -61,7 +61,7 @@ impl Index {
         *self.work.failed.lock() = None;
         let step = || match options.background {
             true => self.await_step(),
-            false => self.rebuild_step(),
+            false => self.log.hold().and_then(|_held| self.rebuild_step()),
         };
         while step()? {
             let progress = *self.work.progress.lock();
@@ -70,6 +70,7 @@ impl Index {
             }
         }
         if !options.background {
+            let _held = self.log.hold()?;
             while self.directory.maintain()? {}
         }
         Ok(())

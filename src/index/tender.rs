@@ -210,6 +210,9 @@ impl Index {
 
     /// One step, the most urgent one; whether there is more to do.
     fn tend_step(&self) -> Result<bool> {
+        let Ok(_held) = self.log.hold() else {
+            return Ok(false);
+        };
         if self.is_due() {
             self.save()?;
             return Ok(true);
@@ -303,7 +306,8 @@ impl Index {
         };
         self.settle_all();
         self.sync_images()?;
-        let flushed = self.directory.flush(position.next_record)?;
+        let sync = || self.log.sync_written();
+        let flushed = self.directory.flush(position.next_record, sync)?;
         self.write_checkpoint(saved, position)?;
         // Else rows that only memory has may say that an image went elsewhere.
         if flushed.is_some() {
@@ -319,6 +323,9 @@ impl Index {
         if self.log.options().read_only {
             return Ok(());
         }
+        let Ok(_held) = self.log.hold() else {
+            return Ok(());
+        };
         self.save().inspect_err(|error| {
             *self.work.failed.lock() = Some(error.clone());
         })

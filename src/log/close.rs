@@ -20,7 +20,8 @@ impl Shared {
             queue.close();
         }
         let flushed = self.flush();
-        // Waits for a batch that somebody else is writing.
+        // Somebody may have taken the last batch and not begun to write it.
+        self.await_leader();
         let mut writer = self.writer.lock();
         flushed?;
         writer.sync(self)?;

@@ -218,7 +218,9 @@ impl Shared {
 
     /// Does what is to be done, inline, where there are no threads.
     pub(super) fn work_inline(&self) {
-        if !self.options.background {
+        if !self.options.background
+            && let Ok(_held) = self.hold()
+        {
             self.work_now();
         }
     }

@@ -34,6 +34,7 @@ impl Shared {
         if self.read_only.load(Ordering::Relaxed) {
             return Err(Error::ReadOnly);
         }
+        let _held = self.hold()?;
         let (number, header) = {
             let mut writer = self.writer.lock();
             let number = writer.next_segment;
@@ -54,6 +55,7 @@ impl Shared {
 
     /// Drops a large body that no record names.
     pub(super) fn drop_large(&self, number: u64) {
+        let Ok(_held) = self.hold() else { return };
         let dropped = drop_segment(&*self.storage, &mut self.ledger.lock(), number);
         // What fails here is tried again at the next opening.
         let _ = dropped;

@@ -71,6 +71,9 @@ use queue::Queue;
 use segment::Segment;
 use writer::Writer;
 
+/// The writer lock; `None` inside where the caller has none to give. The volume is locked until the last one is dropped.
+pub(crate) type Held = Arc<Option<Box<dyn Send + Sync>>>;
+
 /// The log of an open store. Dropping it closes it.
 #[derive(Debug)]
 pub(crate) struct Log {
@@ -104,8 +107,8 @@ struct Shared {
     /// Bytes of all segments, to size the next one.
     log_len: AtomicU64,
     read_only: AtomicBool,
-    /// The writer lock, until the log is closed.
-    lock: Mutex<Option<Box<dyn Send + Sync>>>,
+    /// The writer lock, until the log is closed. Whoever writes beside the queue holds it meanwhile.
+    lock: Mutex<Option<Held>>,
 }
 
 impl std::fmt::Debug for Shared {
@@ -221,8 +224,22 @@ impl Log {
         self.shared.drop_large(segment);
     }
 
+    /// Keeps the writer lock for work on the volume that no commit waits for.
+    ///
+    /// # Errors
+    /// [`Error::Closed`]: it was given back. Another process may have the store, nothing may be written.
+    pub(crate) fn hold(&self) -> Result<Held> {
+        self.shared.hold()
+    }
+
+    /// Makes durable what was written so far, and nothing that waits.
+    pub(crate) fn sync_written(&self) -> Result<()> {
+        self.shared.writer.lock().sync(&self.shared)
+    }
+
     /// Makes everything written so far durable.
     pub(crate) fn sync(&self) -> Result<()> {
+        let _held = self.shared.hold()?;
         self.shared.flush()?;
         self.shared.sync_some();
         self.shared.writer.lock().sync(&self.shared)
@@ -234,6 +251,7 @@ impl Log {
     /// # Errors
     /// As [`sync`](Self::sync).
     pub(crate) fn position(&self) -> Result<Option<Position>> {
+        let _held = self.shared.hold()?;
         self.shared.flush()?;
         self.shared.sync_some();
         let position = {
@@ -291,7 +309,12 @@ impl Log {
     }
 
     /// Writes what waits, makes all durable and says so in MANIFEST. Later joins fail with [`Error::Closed`].
+    /// The writer lock is given back when all who hold it are done.
     pub(crate) fn close(&self) -> Result<()> {
+        // Another thread may be closing it too: whoever is done last gives the lock back.
+        let Ok(_held) = self.shared.hold() else {
+            return Ok(());
+        };
         let keeper = self.keeper.lock().take();
         if let Some(keeper) = keeper {
             keeper.stop(&self.shared);
@@ -312,6 +335,10 @@ impl Drop for Log {
 }
 
 impl Shared {
+    fn hold(&self) -> Result<Held> {
+        self.lock.lock().clone().ok_or(Error::Closed)
+    }
+
     /// Reads something of the segment that holds record `number`, and sees to its footer if that turns out to be bad.
     fn read<T>(&self, number: u64, read: impl FnOnce(&Arc<Segment>) -> Result<T>) -> Result<T> {
         let segment = self.segment_of(number)?;

@@ -231,6 +231,14 @@ impl Shared {
         last.map_or(Ok(()), |batch| self.wait(batch))
     }
 
+    /// Waits until nobody is writing a group.
+    pub(super) fn await_leader(&self) {
+        let mut queue = self.queue.lock();
+        while queue.leading {
+            self.finished.wait(&mut queue);
+        }
+    }
+
     /// Writes the first group that waits. The queue's lock is given back meanwhile.
     fn lead<'a>(
         &'a self,

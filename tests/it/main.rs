@@ -18,6 +18,8 @@ mod corpora;
 mod corruption;
 mod crash;
 mod deferral;
+#[cfg(feature = "cli")]
+mod drill;
 mod dump;
 mod fuzz_seeds;
 mod golden;
@@ -42,4 +44,5 @@ mod seam;
 )]
 mod sim;
 mod sim_tests;
+mod threads;
 mod tidy;

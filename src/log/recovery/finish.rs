@@ -123,7 +123,7 @@ impl Opening<'_> {
             log_len: AtomicU64::new(log_len),
             read_only: AtomicBool::new(read_only),
             options,
-            lock: Mutex::new(lock),
+            lock: Mutex::new(Some(Arc::new(lock))),
         });
         if !read_only {
             let full = listed.len().saturating_sub(1);
