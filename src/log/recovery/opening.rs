@@ -133,6 +133,8 @@ impl<'a> Opening<'a> {
         let survey = closed.unwrap_or_else(|| scanner.survey(from));
         let said = survey.batches.iter().map(|found| found.head.durable).max();
         self.durable = self.durable.max(said.unwrap_or(0));
+        // TAIL may be of long ago: a power cut took what was not synced of it.
+        self.show = self.show.map(|show| show.max(self.durable));
         self.last_previous = survey.batches.first().map(|found| found.head.previous);
         Ok(Some((scanner, survey)))
     }
