@@ -5,11 +5,11 @@
 
 use std::sync::Arc;
 
-use super::join_path;
 use super::recovery::TAIL;
+use super::{join_path, segment_name};
 use crate::error::{Error, Result};
 use crate::format::manifest::{Manifest, Member, MemberState};
-use crate::format::segments::{self, Edit};
+use crate::format::segments::{self, Edit, What};
 use crate::format::tail::FILE_LEN;
 use crate::format::{Fault, Features, PAGE, StoreId};
 use crate::io::{File, Host, Open, Storage};
@@ -98,7 +98,7 @@ impl Ledger {
             })?;
         let mut edits = read_edits(&*segments_file, &manifest, &segments_path)?;
         if doubt {
-            count_more(&*segments_file, &mut manifest, &mut edits);
+            count_more(storage, &*segments_file, &mut manifest, &mut edits);
         }
         Ok((
             Self {
@@ -204,8 +204,14 @@ pub(super) fn allow(features: Features, how: Open) -> Result<(), Fault> {
     }
 }
 
-/// Counts the sound edits behind those that MANIFEST counts. They are durable: an edit is, before it is counted.
-fn count_more(file: &dyn File, manifest: &mut Manifest, edits: &mut Vec<Result<Edit, Fault>>) {
+/// Counts the sound edits behind those that MANIFEST counts. They are durable: an edit is, before it is counted. One whose
+/// segment is not there was never counted: an opening removed the segment before a crash tore its MANIFEST.
+fn count_more(
+    storage: &dyn Storage,
+    file: &dyn File,
+    manifest: &mut Manifest,
+    edits: &mut Vec<Result<Edit, Fault>>,
+) {
     let mut bytes = vec![0; segments::EDIT_LEN];
     loop {
         let read = file.read_at(&mut bytes, segments::offset(manifest.edits));
@@ -215,10 +221,22 @@ fn count_more(file: &dyn File, manifest: &mut Manifest, edits: &mut Vec<Result<E
         let Ok(edit) = Edit::decode(manifest.store, manifest.edits, &bytes) else {
             return;
         };
+        if was_removed(storage, &edit) {
+            return;
+        }
         manifest.edits_chain = segments::chain(manifest.edits_chain, &bytes);
         manifest.edits += 1;
         edits.push(Ok(edit));
     }
+}
+
+/// Whether the segment that an edit begins is certainly not there.
+fn was_removed(storage: &dyn Storage, edit: &Edit) -> bool {
+    let found = match edit.what {
+        What::Created | What::Body => storage.open(&segment_name(edit.segment), Open::Read),
+        What::Ended | What::Sealed | What::Dropped => return false,
+    };
+    found.is_err_and(|error| error.kind() == std::io::ErrorKind::NotFound)
 }
 
 /// The edits that MANIFEST counts. A single bad one is passed on as such: the segment's own header says most of it.

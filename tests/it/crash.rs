@@ -291,3 +291,49 @@ fn once_shown_never_gone() {
         });
     }
 }
+
+/// The power goes while the first segment is made, and again at each point of the recovery, which removes that segment:
+/// no torn write leaves a list that names it.
+#[test]
+fn two_power_cuts_while_a_segment_is_made() {
+    let sim = Sim::new();
+    let store = open(&sim, options(0)).unwrap();
+    store.create_account("anna").unwrap();
+    let mut torn = 0;
+    for op in 0..=sim.ops_len() {
+        for disk in sim.crash_point(op).states(3, 4, 1) {
+            drop(open(&disk, options(1)).unwrap());
+            for again in 1..=disk.ops_len() {
+                for left in disk.crash_point(again).states(0, 8, op as u64) {
+                    torn += 1;
+                    let store = open(&left, options(2))
+                        .unwrap_or_else(|why| panic!("at {op}, then at {again}: {why}"));
+                    assert!(store.recovery().is_whole(), "{}", store.recovery());
+                }
+            }
+        }
+    }
+    assert!(torn > 1000);
+}
+
+/// Who reads after a power cut, before a writer was there, sees what each batch says of those before it: TAIL, which is
+/// not synced with each, may know of none of them.
+#[test]
+fn readers_see_what_the_log_knows_of_itself() {
+    let sim = Sim::new();
+    let store = open(&sim, options(0)).unwrap();
+    for seed in 0..5 {
+        deliver(&store, seed, 300).unwrap();
+    }
+    let left = sim.crash(sim.ops_len(), &mut |_| false);
+    let reader = open(&left, options(1).read_only(true)).unwrap();
+    let shown = state(&reader);
+    let messages = shown
+        .lines()
+        .filter(|line| line.starts_with("    "))
+        .count();
+    assert!(messages >= 4, "{shown}");
+    drop(reader);
+    let whole = state(&open(&left, options(2)).unwrap());
+    assert_eq!(whole, state(&store));
+}

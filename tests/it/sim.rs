@@ -158,8 +158,8 @@ pub(crate) struct Sim(Arc<Mutex<Disk>>);
 
 #[derive(Default)]
 struct Disk {
-    /// What was durable when recording began.
-    base: Image,
+    /// What was durable when recording began, and what was not.
+    start: CrashPoint,
     ops: Vec<Op>,
     notes: Vec<(usize, String)>,
     /// The page cache: what reads see.
@@ -190,10 +190,15 @@ impl Sim {
         Self::from_image(image)
     }
 
-    fn from_image(image: Image) -> Self {
+    /// A disk that holds this, durably.
+    pub(crate) fn from_image(image: Image) -> Self {
+        Self::started(image.clone(), CrashPoint::durable(image))
+    }
+
+    fn started(live: Image, start: CrashPoint) -> Self {
         Self::of(Disk {
-            live: image.clone(),
-            base: image,
+            live,
+            start,
             ..Disk::default()
         })
     }
@@ -254,7 +259,20 @@ impl Sim {
     /// What is durable, and what is not, right after the first `at` changes: for many crashes at one point.
     pub(crate) fn crash_point(&self, at: usize) -> CrashPoint {
         let disk = self.disk();
-        CrashPoint::after(&disk.base, &disk.ops[..at])
+        disk.start.after(&disk.ops[..at])
+    }
+
+    /// Every point at which the power may go, in order: after no change, after the first, and so on.
+    pub(crate) fn walk(&self, visit: &mut dyn FnMut(usize, &CrashPoint)) {
+        let (mut point, ops) = {
+            let disk = self.disk();
+            (disk.start.clone(), disk.ops.clone())
+        };
+        visit(0, &point);
+        for (at, op) in ops.iter().enumerate() {
+            point.step(op);
+            visit(at + 1, &point);
+        }
     }
 
     /// The disk as a power cut right after the first `at` changes may leave it.
@@ -266,7 +284,7 @@ impl Sim {
     /// is lost in a later [`Sim::crash`] of the returned disk, whose count of changes goes on from `at`.
     pub(crate) fn killed(&self, at: usize) -> Self {
         let disk = self.disk();
-        let mut live = disk.base.clone();
+        let mut live = disk.start.image(&mut |_| true);
         for (n, op) in disk.ops[..at].iter().enumerate() {
             if matches!(
                 op,
@@ -275,7 +293,7 @@ impl Sim {
                     ..
                 }
             ) {
-                live.revert(op, &CrashPoint::after(&disk.base, &disk.ops[..n]));
+                live.revert(op, &disk.start.after(&disk.ops[..n]));
             }
             live.apply(op);
         }
@@ -286,7 +304,7 @@ impl Sim {
             .cloned()
             .collect();
         Self::of(Disk {
-            base: disk.base.clone(),
+            start: disk.start.clone(),
             ops: disk.ops[..at].to_vec(),
             notes,
             live,

@@ -38,6 +38,23 @@ impl Image {
             .collect()
     }
 
+    /// A number for what is in it: equal images have equal ones, and different ones hardly ever.
+    pub(crate) fn mark(&self) -> u64 {
+        let mut mark = self.folders.len() as u64;
+        for (name, inode) in &self.names {
+            let content = &self.inodes[*inode];
+            let sums = [
+                u64::from(crc32c::crc32c(name.as_bytes())),
+                u64::from(crc32c::crc32c(content)) << 32 | content.len() as u64,
+            ];
+            for sum in sums {
+                mark = (mark ^ sum).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+                mark ^= mark >> 29;
+            }
+        }
+        mark
+    }
+
     /// What a reader sees after this change.
     pub(super) fn apply(&mut self, op: &Op) {
         match op {
@@ -132,21 +149,32 @@ pub(crate) struct CrashPoint {
     pending: Vec<(Pending, Effect)>,
     /// File lengths as the running system sees them.
     lens: Vec<usize>,
+    /// How many changes led here.
+    steps: usize,
 }
 
 impl CrashPoint {
-    /// The point right after these changes to a disk that held `base`.
-    pub(super) fn after(base: &Image, ops: &[Op]) -> Self {
-        let lens = base.inodes.iter().map(|content| content.len()).collect();
-        let mut point = Self {
-            image: base.clone(),
-            pending: Vec::new(),
+    /// Where all that the disk holds is durable.
+    pub(super) fn durable(image: Image) -> Self {
+        let lens = image.inodes.iter().map(|content| content.len()).collect();
+        Self {
+            image,
             lens,
-        };
-        ops.iter()
-            .enumerate()
-            .for_each(|(at, op)| point.step(at, op));
+            ..Self::default()
+        }
+    }
+
+    /// The point right after these changes that came after this one.
+    pub(super) fn after(&self, ops: &[Op]) -> Self {
+        let mut point = self.clone();
+        ops.iter().for_each(|op| point.step(op));
         point
+    }
+
+    /// The disk as `kill -9` here leaves it, where no sync failed before: all is there, and what was not synced is lost
+    /// in a later crash of the returned disk. Its count of changes starts again.
+    pub(crate) fn killed(&self) -> Sim {
+        Sim::started(self.image(&mut |_| true), self.clone())
     }
 
     /// How many things are undecided here.
@@ -162,11 +190,16 @@ impl CrashPoint {
     /// The disk after a power cut here. Every pending thing is asked for, in order; one that rests on another that
     /// was lost is lost too.
     pub(crate) fn state(&self, choose: &mut dyn FnMut(Pending) -> bool) -> Sim {
+        Sim::from_image(self.image(choose))
+    }
+
+    /// What such a disk holds.
+    pub(crate) fn image(&self, choose: &mut dyn FnMut(Pending) -> bool) -> Image {
         let mut image = self.image.clone();
         settle(&mut image, &self.pending, choose);
         let Image { names, folders, .. } = &mut image;
         names.retain(|name, _| folder_of(name).is_empty() || folders.contains(folder_of(name)));
-        Sim::from_image(image)
+        image
     }
 
     /// The disks that a power cut here may leave: all of them when no more than `exhaustive_max` things are
@@ -198,7 +231,9 @@ impl CrashPoint {
         })
     }
 
-    fn step(&mut self, at: usize, op: &Op) {
+    pub(super) fn step(&mut self, op: &Op) {
+        let at = self.steps;
+        self.steps += 1;
         match op {
             Op::Create { inode, .. } => {
                 self.image

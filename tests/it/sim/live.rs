@@ -6,7 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use mailkeep::io::{File, Kind, Listed, Open, Storage};
 
-use super::{Call, CrashPoint, Op, Sim, SyncFails, WriteFails, folder_of};
+use super::{Call, Op, Sim, SyncFails, WriteFails, folder_of};
 
 /// Holds names to what `Directory` accepts, so that no test passes with names a real disk would refuse.
 fn checked(name: &str) -> io::Result<()> {
@@ -232,7 +232,7 @@ impl File for SimFile {
                 how: fault.sync,
             };
             if fault.sync == SyncFails::Reverted {
-                let durable = CrashPoint::after(&disk.base, &disk.ops);
+                let durable = disk.start.after(&disk.ops);
                 disk.live.revert(&op, &durable);
             }
             disk.record(op);
