@@ -1,5 +1,6 @@
 //! Many threads at once.
 
+mod burned;
 mod closing;
 mod disk;
 mod gate;
