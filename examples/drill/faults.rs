@@ -180,7 +180,7 @@ pub(crate) fn deliver_until_killed(path: &Path) -> Result<()> {
     let inbox = account.inbox()?;
     let first = inbox.status()?.uid_next.map_or(1, |uid| uid.get());
     for n in first.. {
-        let raw = message("drill", n, [300, 5_000, 60_000][n as usize % 3]);
+        let raw = message("drill", n, 300 + (n as usize % 3) * 30_000);
         for kept in store.deliver(&raw, [Delivery::to(&inbox)])?.wait()? {
             kept?;
         }
@@ -229,7 +229,8 @@ fn harm(fault: Fault, path: &Path, seed: u64) -> Result<Result<String, &'static 
         Fault::Checkpoint => match fs::read(path.join("index/CHECKPOINT")) {
             Ok(bytes) if !bytes.is_empty() => {
                 let at = dice.below(bytes.len() as u64);
-                change(&path.join("index/CHECKPOINT"), at, &[!bytes[at as usize]])?;
+                let byte = bytes.get(at as usize).copied().unwrap_or_default();
+                change(&path.join("index/CHECKPOINT"), at, &[!byte])?;
                 Ok(format!("byte {at} of index/CHECKPOINT was inverted"))
             }
             _ => Err("there is no checkpoint"),

@@ -167,6 +167,7 @@ impl Log {
             return Err(Error::fault(storage.describe(), 0, Fault::Kind { kind }));
         }
         opening.skip_unsynced(active.as_ref(), &tail);
+        opening.skip_burned(&listed.segments);
         if !options.read_only {
             opening.make_durable(active.as_ref())?;
             let (nonce, epoch) = (options.host.unique(), tail.epoch());

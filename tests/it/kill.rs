@@ -259,8 +259,11 @@ fn made_of(
     made.unwrap_or_else(|| panic!("thread {thread}, {acknowledged} acknowledged, found {here:?}"))
 }
 
-#[test]
-fn acknowledged_changes_survive_kill_9() {
+/// Kills of one store: after so many it is large, and looking at all of it takes long.
+const KILLS: u64 = 40;
+
+/// A new store that is killed so often; what each thread has made of it, and the longest opening.
+fn store_that_is_killed(kills: u64, dice: &mut Dice) -> (Vec<u64>, Duration) {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("mail");
     let store = open(&path);
@@ -270,14 +273,11 @@ fn acknowledged_changes_survive_kill_9() {
         account.create_mailbox("Kept").unwrap();
     }
     store.close().unwrap();
-    let mut dice = Dice::new(env("MAILKEEP_SEED", 1));
-    let (mut made, mut kills) = (vec![0; THREADS], 0);
+    let (mut made, mut longest) = (vec![0; THREADS], Duration::ZERO);
     let mut given: BTreeMap<(String, &str, u32), Digest> = BTreeMap::new();
-    let mut longest = Duration::ZERO;
-    for _ in 0..env("MAILKEEP_KILLS", 20) {
+    for _ in 0..kills {
         let after = Duration::from_micros(10_000 + dice.below(250_000) as u64);
         let acknowledged = run_and_kill(&path, &made, after);
-        kills += 1;
         let began = Instant::now();
         let store = open(&path);
         longest = longest.max(began.elapsed());
@@ -286,25 +286,32 @@ fn acknowledged_changes_survive_kill_9() {
         made = (0..THREADS)
             .map(|thread| made_of(thread, acknowledged[thread], &found))
             .collect();
-        let shared: u64 = made
-            .iter()
-            .map(|made| expected(*made).shared.len() as u64)
-            .sum();
-        let there = found[&(SHARED.to_owned(), "INBOX")].len() as u64;
-        assert_eq!(shared, there, "each is there, once");
+        let shared = made.iter().map(|made| expected(*made).shared.len());
+        let there = found[&(SHARED.to_owned(), "INBOX")].len();
+        assert_eq!(shared.sum::<usize>(), there, "each is there, once");
         for ((account, mailbox), rows) in found {
             for (uid, digest, _) in rows {
-                let other = *given
-                    .entry((account.clone(), mailbox, uid))
-                    .or_insert(digest);
-                assert_eq!(
-                    other, digest,
-                    "UID {uid} of {account} {mailbox}, given twice"
-                );
+                let place = (account.clone(), mailbox, uid);
+                let other = *given.entry(place).or_insert(digest);
+                assert_eq!(other, digest, "UID {uid} of {account} {mailbox} again");
             }
         }
         store.close().unwrap();
     }
     assert_whole(&open(&path));
-    println!("{kills} kills, {made:?} changes acknowledged, longest opening {longest:?}");
+    (made, longest)
+}
+
+#[test]
+fn acknowledged_changes_survive_kill_9() {
+    let mut dice = Dice::new(env("MAILKEEP_SEED", 1));
+    let all = env("MAILKEEP_KILLS", 20);
+    let (mut left, mut changes, mut longest) = (all, 0, Duration::ZERO);
+    while left > 0 {
+        let (made, opening) = store_that_is_killed(left.min(KILLS), &mut dice);
+        changes += made.iter().sum::<u64>();
+        longest = longest.max(opening);
+        left = left.saturating_sub(KILLS);
+    }
+    println!("{all} kills, {changes} changes acknowledged, longest opening {longest:?}");
 }

@@ -176,6 +176,14 @@ impl<'a> Opening<'a> {
         });
     }
 
+    /// A segment may begin behind numbers that a failed batch burned, and have nothing in it when the process died. They
+    /// stay burned: a record of a lower number than its segment's first would not be found there.
+    pub(super) fn skip_burned(&mut self, segments: &[Listed]) {
+        let first = |listed: &Listed| listed.segment.first_record();
+        let begins = segments.iter().map(first).max().unwrap_or(0);
+        self.next_record = self.next_record.max(begins);
+    }
+
     /// Whether every record there ever was has been read. Else a large body that no record names may be all that is
     /// left of an acknowledged message.
     pub(super) fn is_sure(&self) -> bool {
