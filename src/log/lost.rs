@@ -40,10 +40,12 @@ fn lost_in(segment: &Segment, numbers: &[u64]) -> Result<Vec<LostMessage>> {
     });
     let batches = batches.map(|found| found.offset..found.offset + u64::from(found.head.len));
     let mut found = Vec::new();
+    let first = numbers.first().copied().unwrap_or(0);
+    let around = first..numbers.last().map_or(first, |last| last.saturating_add(1));
     for range in batches.chain(survey.gaps.iter().cloned()) {
         let len = usize::try_from(range.end - range.start).unwrap_or(usize::MAX);
         let bytes = scanner.get(range.start, len);
-        for (_, body) in search_bodies(segment.place, bytes, &(0..u64::MAX)) {
+        for (_, body) in search_bodies(segment.place, bytes, &around) {
             if wanted(body.number) {
                 found.push(LostMessage {
                     account: body.account,

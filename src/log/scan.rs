@@ -6,10 +6,10 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use crate::format::batch::{self, BatchHead};
-use crate::format::body::BodyHeader;
+use crate::format::body::{self, BodyHeader};
 use crate::format::record::{self, Frame};
 use crate::format::segment::Place;
-use crate::format::{PAGE, SECTOR};
+use crate::format::{PAGE, SECTOR, padded};
 use crate::io::File;
 
 /// Bytes read at a time, at least.
@@ -257,17 +257,11 @@ pub(super) fn search_records<'b>(
     let mut effort = bytes.len().saturating_mul(SALVAGE_EFFORT);
     let mut at = 0;
     while let Some(rest) = bytes.get(at..).filter(|rest| rest.len() >= record::HEADER) {
-        let (len, number) = (word(rest, 4) as usize, long(rest, 16));
-        let plausible = numbers.contains(&number) && len <= rest.len() && len <= effort;
-        match plausible.then(|| Frame::decode(place, rest)) {
-            Some(Ok(frame)) => {
+        match record_at(place, rest, numbers, &mut effort) {
+            Some(frame) => {
                 let here = at;
                 at += frame.len;
                 pieces.push(Piece { at: here, frame });
-            }
-            Some(Err(_)) => {
-                effort -= len;
-                at += 8;
             }
             None => at += 8,
         }
@@ -275,7 +269,8 @@ pub(super) fn search_records<'b>(
     pieces
 }
 
-/// All sound body headers in `bytes` whose record numbers are in `numbers`, with their offsets.
+/// All sound body headers in `bytes` whose record numbers are in `numbers`, with their offsets. What lies inside a body
+/// is the message's: a copy of a segment may have been sent by mail.
 pub(super) fn search_bodies(
     place: Place,
     bytes: &[u8],
@@ -284,20 +279,98 @@ pub(super) fn search_bodies(
     let mut bodies = Vec::new();
     let mut effort = bytes.len().saturating_mul(SALVAGE_EFFORT);
     let mut at = 0;
-    while let Some(rest) = bytes
-        .get(at..)
-        .filter(|rest| rest.len() >= crate::format::body::FIXED)
-    {
-        let (len, number) = (word(rest, 4) as usize, long(rest, 8));
-        if numbers.contains(&number) && len <= rest.len() && len <= effort {
-            match BodyHeader::decode(place, rest) {
-                Ok(header) => bodies.push((at, header)),
-                Err(_) => effort -= len,
+    while let Some(rest) = bytes.get(at..).filter(|rest| rest.len() >= body::FIXED) {
+        match body_at(place, rest, numbers, &mut effort) {
+            Some(header) => {
+                let here = at;
+                at += len_with_body(&header);
+                bodies.push((here, header));
             }
+            None => at += 8,
         }
-        at += 8;
     }
     bodies
+}
+
+/// What can be told from bytes in which no batch has a sound head.
+#[derive(Debug, Default)]
+pub(super) struct Salvage<'b> {
+    /// Records by number, each once.
+    pub(super) pieces: Vec<Piece<'b>>,
+    /// Bodies by offset in the bytes.
+    pub(super) bodies: Vec<(usize, BodyHeader)>,
+}
+
+/// Looks for records and bodies whose numbers are in `numbers`, one by one. In front of a body lies its record, and behind
+/// its header nothing but the message: what looks like a record or a body there is passed over, and where a number is
+/// found twice all the same the first is the log's, as a batch can hold copies only of what was there before it.
+pub(super) fn salvage<'b>(place: Place, bytes: &'b [u8], numbers: &Range<u64>) -> Salvage<'b> {
+    let mut found = Salvage::default();
+    let mut effort = bytes.len().saturating_mul(SALVAGE_EFFORT);
+    let mut at = 0;
+    while let Some(rest) = bytes.get(at..).filter(|rest| rest.len() >= record::HEADER) {
+        let here = at;
+        if let Some(frame) = record_at(place, rest, numbers, &mut effort) {
+            at += frame.len;
+            found.pieces.push(Piece { at: here, frame });
+        } else if let Some(header) = body_at(place, rest, numbers, &mut effort) {
+            at += len_with_body(&header);
+            found.bodies.push((here, header));
+        } else {
+            at += 8;
+        }
+    }
+    found.pieces.sort_by_key(|piece| piece.frame.header.number);
+    found.pieces.dedup_by_key(|piece| piece.frame.header.number);
+    found
+}
+
+impl Salvage<'_> {
+    /// Where the body of a record lies in the bytes.
+    pub(super) fn body_of(&self, number: u64) -> Option<usize> {
+        let found = self.bodies.iter().find(|(_, body)| body.number == number);
+        found.map(|(at, _)| *at)
+    }
+}
+
+/// The sound record at the start of `bytes`, if its number is one of these. What is tried in vain is taken off `effort`.
+fn record_at<'b>(
+    place: Place,
+    bytes: &'b [u8],
+    numbers: &Range<u64>,
+    effort: &mut usize,
+) -> Option<Frame<'b>> {
+    let (len, number) = (word(bytes, 4) as usize, long(bytes, 16));
+    if !numbers.contains(&number) || len > bytes.len() || len > *effort {
+        return None;
+    }
+    let frame = Frame::decode(place, bytes).ok();
+    *effort -= if frame.is_some() { 0 } else { len };
+    frame
+}
+
+/// As [`record_at`], of a body's header.
+fn body_at(
+    place: Place,
+    bytes: &[u8],
+    numbers: &Range<u64>,
+    effort: &mut usize,
+) -> Option<BodyHeader> {
+    let (len, number) = (word(bytes, 4) as usize, long(bytes, 8));
+    if !numbers.contains(&number) || len > bytes.len() || len > *effort {
+        return None;
+    }
+    let header = BodyHeader::decode(place, bytes).ok();
+    *effort -= if header.is_some() { 0 } else { len };
+    header
+}
+
+/// Bytes that a body takes with its header.
+fn len_with_body(header: &BodyHeader) -> usize {
+    let len = header
+        .encoded_len()
+        .saturating_add(header.stored_len as usize);
+    padded(len, 8)
 }
 
 fn word(bytes: &[u8], at: usize) -> u32 {

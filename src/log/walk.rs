@@ -3,7 +3,7 @@
 use std::ops::{ControlFlow, Range};
 use std::sync::Arc;
 
-use super::scan::{Scanner, Survey, search_bodies, search_records};
+use super::scan::{Scanner, Survey, salvage};
 use crate::error::Result;
 use crate::format::PAGE;
 use crate::format::change::BodyAt;
@@ -137,13 +137,10 @@ fn walk_gap(
     let place = scanner.place;
     let len = usize::try_from(gap.end - gap.start).unwrap_or(usize::MAX);
     let bytes = scanner.get(gap.start, len).to_vec();
-    let mut pieces = search_records(place, &bytes, &numbers);
-    pieces.sort_by_key(|piece| piece.frame.header.number);
-    let bodies = search_bodies(place, &bytes, &numbers);
-    for piece in pieces {
-        let number = piece.frame.header.number;
-        let body = bodies.iter().find(|(_, body)| body.number == number);
-        let body = body.map_or(0, |(at, _)| gap.start + *at as u64);
+    let found = salvage(place, &bytes, &numbers);
+    for piece in &found.pieces {
+        let body = found.body_of(piece.frame.header.number);
+        let body = body.map_or(0, |at| gap.start + at as u64);
         let at = place_at(gap.start + piece.at as u64, body);
         each(Walked {
             frame: piece.frame,

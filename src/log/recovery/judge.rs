@@ -11,7 +11,7 @@ use crate::error::Result;
 use crate::format::footer::RecordAt;
 use crate::format::record;
 use crate::format::segments::{Edit, What};
-use crate::log::scan::{Found, Looks, Scanner, Survey, search_bodies, search_records};
+use crate::log::scan::{Found, Looks, Scanner, Survey, salvage};
 use crate::log::syncing::Syncing;
 use crate::log::writer::{Active, edit_of};
 
@@ -128,10 +128,10 @@ impl Opening<'_> {
         let most = (len / record::HEADER) as u64;
         let numbers = self.next_record..self.next_record + most.max(1);
         let (place, bytes) = (listed.segment.place, scanner.get(gap.start, len));
-        let records = search_records(place, bytes, &numbers);
-        let records = records.iter().map(|piece| piece.frame.header.number);
-        let bodies = search_bodies(place, bytes, &numbers);
-        let bodies = bodies.iter().map(|(_, body)| body.number);
+        let salvage = salvage(place, bytes, &numbers);
+        let records = salvage.pieces.iter();
+        let records = records.map(|piece| piece.frame.header.number);
+        let bodies = salvage.bodies.iter().map(|(_, body)| body.number);
         let found = records.chain(bodies).max().unwrap_or(self.next_record);
         self.marked.max(found + 1)
     }

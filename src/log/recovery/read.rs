@@ -15,7 +15,7 @@ use crate::format::footer::RecordAt;
 use crate::format::record::{Class, Frame};
 use crate::format::segments::Edit;
 use crate::log::position::Position;
-use crate::log::scan::{Found, Scanner, Survey, search_bodies, search_records};
+use crate::log::scan::{Found, Scanner, Survey, salvage, search_bodies};
 use crate::log::segment::Segment;
 use crate::log::walk;
 use crate::log::writer::Active;
@@ -178,21 +178,19 @@ impl Opening<'_> {
         let len = usize::try_from(gap.end - gap.start).unwrap_or(usize::MAX);
         let bytes = scanner.get(gap.start, len).to_vec();
         let place = listed.segment.place;
-        let mut pieces = search_records(place, &bytes, &numbers);
-        pieces.sort_by_key(|piece| piece.frame.header.number);
-        let bodies = search_bodies(place, &bytes, &numbers);
+        let found = salvage(place, &bytes, &numbers);
         let mut here = HashSet::new();
-        for piece in &pieces {
+        for piece in &found.pieces {
             let number = piece.frame.header.number;
             let at = gap.start + piece.at as u64;
             self.feed(&listed.segment, at, &piece.frame)?;
-            let body = bodies.iter().find(|(_, body)| body.number == number);
-            let body = body.map_or(0, |(at, _)| gap.start + *at as u64);
+            let body = found.body_of(number);
+            let body = body.map_or(0, |at| gap.start + at as u64);
             walk::put(places, first, number, walk::place_at(at, body));
             here.insert(number);
         }
         let missing: Vec<u64> = numbers.filter(|number| !here.contains(number)).collect();
-        self.lose_some(listed, gap, &missing, &bodies);
+        self.lose_some(listed, gap, &missing, &found.bodies);
         self.next_record = self.next_record.max(before);
         Ok(())
     }
