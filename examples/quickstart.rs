@@ -6,6 +6,8 @@ const MAIL: &[u8] = b"From: Anna <anna@example.it>\r\nTo: Ben <ben@example.org>\
     Subject: lunch?\r\nMessage-ID: <1@example.it>\r\n\r\nAt one, as always?\r\n";
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
+    // Optional: lets this process map the log, so that messages are read without a copy.
+    let _ = mailkeep::install_guard();
     let folder = tempfile::tempdir()?;
     let path = folder.path().join("mail");
 

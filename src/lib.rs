@@ -1,4 +1,4 @@
-//! mailkeep: an embeddable mail store. An append-only, checksummed, memory-mapped message log with indexes, that mail
+//! mailkeep: an embeddable mail store. An append-only, checksummed message log with indexes, that mail
 //! servers, archivers and clients link directly.
 //!
 //! ```
@@ -28,6 +28,8 @@
 //! | [`View`], [`Message`] | yes | yes | a few reference counts | reads of pages that are not in memory |
 //! | [`Commit`] | if its value is | if its value is | no | `wait()` for the disk; `.await` never |
 //! | [`Transaction`] | yes | yes | no | `commit()` like a write |
+//!
+//! A process that wants messages without a copy calls [`install_guard`] first, which says what that means.
 //!
 //! Creating, renaming and deleting accounts and mailboxes waits for the disk inside the call.
 //!
@@ -73,6 +75,7 @@ pub use changes::Changes;
 pub use deliver::{Accepted, Deferral, Delivery, Raw, Recipient};
 pub use error::{Error, Result};
 pub use index::{Counters, Delivered, Flagged, Transferring};
+pub use io::{install_guard, still_good};
 pub use log::{Commit, Cut, Damage, Hole, LostMessage, RecoveryReport, Unsynced};
 pub use mail::{
     AccountId, Digest, EmailId, FlagChange, Flags, InternalDate, Keyword, MailboxName, ModSeq,

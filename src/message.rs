@@ -13,8 +13,12 @@ use crate::store::Store;
 
 /// A message of a [`View`](crate::View). Its bytes never change.
 ///
-/// Bytes are handed out over the mapped log, without a copy, and checked against their checksums first: once for each
-/// message and process. They stay valid as long as they are held.
+/// Bytes are checked against their checksums before they are handed out, each time that they are read from the disk. In a
+/// process with the [guard](crate::install_guard) they are handed out where the log is mapped, without a copy, and
+/// checked once for each message and process; a page that cannot be read is never taken for mail, but a slice that was
+/// handed out *earlier* may turn to zeroes under who holds it. Who must be sure asks
+/// [`still_good`](crate::still_good) after use, or takes a [copy](Message::to_vec). Bytes stay valid as long as they are
+/// held.
 ///
 /// ```
 /// # use mailkeep::{Delivery, Options, Store};
@@ -25,6 +29,7 @@ use crate::store::Store;
 /// let message = inbox.view()?.message(uid)?;
 /// assert_eq!(&message.header()?[..], b"Subject: hi\n\n");
 /// assert_eq!(&message.range(13..17)?[..], b"body");
+/// assert_eq!(message.to_vec()?, b"Subject: hi\n\nbody\n");
 /// assert_eq!(&message.crlf()?[..], b"Subject: hi\r\n\r\nbody\r\n");
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
@@ -65,9 +70,18 @@ impl Message {
     /// [`Error::Damaged`] when they are not what was written, [`Error::Io`].
     ///
     /// # Cost
-    /// The first time in this process one checksum over the bytes; later a lookup.
+    /// One checksum over the bytes, and reading them into memory. With the [guard](crate::install_guard) no copy; once
+    /// verified, a lookup and a look at each page.
     pub fn bytes(&self) -> Result<Bytes> {
         self.body.bytes()
+    }
+
+    /// A copy of all bytes, right when it was made: it never changes, whatever the disk does.
+    ///
+    /// # Errors
+    /// As [`bytes`](Message::bytes).
+    pub fn to_vec(&self) -> Result<Vec<u8>> {
+        self.body.read(|bytes| bytes.to_vec())
     }
 
     /// Some of the bytes, by offset in the message as given; cut to what there is. Only the 64 KiB chunks that the
@@ -87,12 +101,12 @@ impl Message {
         self.range(0..self.summary()?.header_len as usize)
     }
 
-    /// All bytes with every line end as CRLF. Without a copy where they are so already.
+    /// All bytes with every line end as CRLF. Without a further copy where they are so already.
     ///
     /// # Errors
     /// As [`bytes`](Message::bytes).
     pub fn crlf(&self) -> Result<Bytes> {
-        Ok(mail::crlf(&self.bytes()?))
+        self.body.read(mail::crlf)
     }
 
     /// Reads and checks all bytes again, and holds them against the digest of what was delivered. For a check after
@@ -101,25 +115,20 @@ impl Message {
     /// # Errors
     /// As [`bytes`](Message::bytes).
     pub fn check(&self) -> Result<()> {
-        self.recheck().map(drop)
-    }
-
-    /// All bytes read and checked again, and their digest.
-    fn recheck(&self) -> Result<(Bytes, Digest)> {
-        let bytes = self.body.recheck()?;
-        let digest = Digest::of(&bytes);
-        if digest == self.delivered()?.digest {
-            Ok((bytes, digest))
-        } else {
-            Err(self.body.wrong_digest())
-        }
+        self.read_content().map(drop)
     }
 
     /// As [`check`](Message::check); what the bytes come to in a receipt.
     pub(crate) fn read_content(&self) -> Result<Content> {
-        let (bytes, digest) = self.recheck()?;
-        let wire_size = Shape::of(&bytes).wire_size();
-        Ok(Content { digest, wire_size })
+        let content = self.body.recheck(|bytes| Content {
+            digest: Digest::of(bytes),
+            wire_size: Shape::of(bytes).wire_size(),
+        })?;
+        if content.digest == self.delivered()?.digest {
+            Ok(content)
+        } else {
+            Err(self.body.wrong_digest())
+        }
     }
 
     /// BLAKE3 of the bytes as given, as it was computed at delivery.

@@ -182,7 +182,7 @@ impl Options {
     }
 
     /// Memory for accounts that are in use, in bytes, about. Default: 256 MiB. Accounts that were not used lately are
-    /// dropped, which writes nothing; what is mapped from files does not count.
+    /// dropped, which writes nothing. Mapped messages do not count.
     #[must_use]
     pub fn cache_bytes(mut self, bytes: usize) -> Self {
         self.cache_bytes = bytes;

@@ -29,8 +29,12 @@ fn wanted(name: &str) -> bool {
     filters.peek().is_none() || filters.any(|filter| id.contains(&filter))
 }
 
-/// An empty folder on the file system that is measured: below `MAILKEEP_BENCH_DIR`, or below Cargo's target folder.
+/// An empty folder on the file system that is measured: below `MAILKEEP_BENCH_DIR`, or below Cargo's target folder. Files
+/// are mapped, unless `MAILKEEP_BENCH_UNGUARDED` is set.
 pub(crate) fn folder() -> TempDir {
+    if std::env::var_os("MAILKEEP_BENCH_UNGUARDED").is_none() {
+        mailkeep::install_guard().unwrap();
+    }
     let base = std::env::var_os("MAILKEEP_BENCH_DIR")
         .map_or_else(|| PathBuf::from(env!("CARGO_TARGET_TMPDIR")), PathBuf::from);
     std::fs::create_dir_all(&base).unwrap();

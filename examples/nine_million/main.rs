@@ -145,6 +145,8 @@ impl Args {
 
 fn main() -> ExitCode {
     let args = Args::parse();
+    // Where there is no guard, mail is read without mapping it.
+    let _ = mailkeep::install_guard();
     let done = match args.role {
         Some(role) => play(role, &args).map(|()| true),
         None => tell(args),

@@ -172,7 +172,8 @@ impl Run<'_> {
         let view = mailbox.view()?;
         self.sink.begin(folder)?;
         for row in view.iter() {
-            match view.message(row.uid).and_then(|message| message.bytes()) {
+            // A copy: what goes out was verified, and cannot change while it does.
+            match view.message(row.uid).and_then(|message| message.to_vec()) {
                 Ok(raw) => self.message(&view, &row, &raw, folder)?,
                 Err(error) => self.miss(view.name(), row.uid.get(), chain(&error))?,
             }

@@ -34,6 +34,8 @@ use crate::output::Output;
 fn main() -> ExitCode {
     // Usage errors end here, with exit code 2.
     let args = Args::parse();
+    // Where there is no guard, mail is read without mapping it.
+    let _ = mailkeep::install_guard();
     match run(&args) {
         Ok(verdict) => verdict.into(),
         Err(error) if error.is_broken_pipe() => ExitCode::SUCCESS,

@@ -10,10 +10,10 @@ pub(crate) fn run(args: &Show, out: &mut Output) -> Result<Verdict, CliError> {
     let store = store::open_to_read(&args.store)?;
     let account = store.account(args.account.as_str())?;
     let view = store::mailbox(&account, &args.mailbox)?.view()?;
-    // Verified as a whole before the first byte goes out.
+    // Verified as a whole before the first byte goes out, which no later failure of the disk changes.
     let bytes = view
         .message(args.uid)
-        .and_then(|message| message.bytes())
+        .and_then(|message| message.to_vec())
         .map_err(CliError::Message)?;
     match view.row(args.uid) {
         Some(row) if out.is_json() => {

@@ -212,10 +212,29 @@ impl<'a> BodyCheck<'a> {
             });
         }
         let first = range.start / CHUNK;
-        let count = range.end.div_ceil(CHUNK).saturating_sub(first);
+        let from = (first * CHUNK).min(stored.len());
+        let to = range.end.next_multiple_of(CHUNK).min(stored.len());
+        match stored.get(from..to) {
+            Some(chunks) if !chunks.is_empty() => self.verify_chunks(first, chunks),
+            _ => Ok(()),
+        }
+    }
+
+    /// Checks some whole chunks of the body, of which the first is its chunk `first`: all of `stored`.
+    ///
+    /// # Errors
+    /// [`Fault::Short`] when they reach beyond the body, [`Fault::Checksum`] of the first bad chunk.
+    pub fn verify_chunks(&self, first: usize, stored: &[u8]) -> Result<(), Fault> {
+        let end = first.saturating_mul(CHUNK).saturating_add(stored.len());
+        if end > self.stored_len as usize {
+            return Err(Fault::Short {
+                len: self.stored_len.into(),
+                needed: end as u64,
+            });
+        }
         let mut table = Take::new(self.whole);
         table.slice(FIXED + 4 * first.min(self.chunk_count()))?;
-        for chunk in stored.chunks(CHUNK).skip(first).take(count) {
+        for chunk in stored.chunks(CHUNK) {
             check(checksum(0, chunk), table.u32()?)?;
         }
         Ok(())

@@ -1,11 +1,13 @@
 //! Rows by columns: in arrays of a leaf's own, or where they lie in the bytes of an image.
 //!
 //! A leaf keeps each column in an array of its own, so that a scan of flags reads flags only, and copying a leaf that
-//! a snapshot shares is one `memcpy`. A leaf of a mapped image is a range of rows of a *column set* that all its leaves
+//! a snapshot shares is one `memcpy`. A leaf of an image is a range of rows of a *column set* that all its leaves
 //! share: nothing is copied before a row of it changes, and then that leaf alone.
 //!
 //! The bytes of a column set: each column in turn, little-endian, padded with zeroes to 8 bytes. Whoever makes a set
-//! of bytes from a disk has verified their checksum, and checks the values (`image/check.rs`).
+//! of bytes from a disk has read them into memory, verified their checksum, and checks the values (`image/check.rs`).
+//! They are used for hours by code that takes them for granted and makes records of them, so they must not change: a
+//! set never lies in a mapped file, of which a page may turn to zeroes.
 
 use std::sync::Arc;
 
@@ -28,7 +30,7 @@ pub(super) enum Place<Arrays, Columns> {
     /// There are none: an empty mailbox takes no arrays.
     #[default]
     Empty,
-    /// In arrays of the leaf's own. Boxed, so that a leaf of a mapped image is a few words.
+    /// In arrays of the leaf's own. Boxed, so that a leaf of an image is a few words.
     Owned(Box<Arrays>),
     /// In `len` rows of a column set, from `start` on.
     Mapped {
@@ -280,11 +282,13 @@ macro_rules! columns {
         }
 
         impl $leaf {
-            /// Bytes of memory that it takes, about; what is mapped does not count.
+            /// Bytes of memory that it takes, about: its part of a set that it lies in, too.
             pub(super) fn weight(&self) -> usize {
-                match &self.place {
-                    Place::Owned(_) => size_of::<Self>() + size_of::<$arrays>(),
-                    Place::Empty | Place::Mapped { .. } => size_of::<Self>(),
+                let row = size_of::<$key_type>() $(+ size_of::<$type>())*;
+                size_of::<Self>() + match &self.place {
+                    Place::Empty => 0,
+                    Place::Owned(_) => size_of::<$arrays>(),
+                    Place::Mapped { len, .. } => len * row,
                 }
             }
 

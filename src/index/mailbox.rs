@@ -156,7 +156,7 @@ impl MailboxFold {
         }
     }
 
-    /// Bytes of memory that it takes, about; what is mapped does not count.
+    /// Bytes of memory that it takes, about.
     pub(super) fn weight(&self) -> usize {
         let entries = self.entries.leaves().map(EntryLeaf::weight);
         let members = self.members.leaves().map(MemberLeaf::weight);

@@ -24,7 +24,7 @@ use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, Stat};
 use rustix::io::{Errno, retry_on_intr};
 
 use super::map::Map;
-use super::{File, Host, Kind, Listed, Open, Storage};
+use super::{File, Held, Host, Kind, Listed, Open, Storage};
 
 /// How any folder is opened.
 const FOLDER: OFlags = OFlags::RDONLY
@@ -260,7 +260,23 @@ impl File for RealFile {
     }
 
     fn bytes(&self, offset: u64, len: usize) -> io::Result<Bytes> {
-        self.map.bytes(&self.file, offset, len)
+        Ok(self.held(offset, len)?.into_bytes())
+    }
+
+    fn held(&self, offset: u64, len: usize) -> io::Result<Held> {
+        self.map.held(&self.file, offset, len)
+    }
+
+    fn copied(&self, offset: u64, len: usize) -> io::Result<Bytes> {
+        self.map.copied(&self.file, offset, len)
+    }
+
+    fn will_need(&self, offset: u64, len: u64) {
+        let len = std::num::NonZeroU64::new(len);
+        // A hint. With none, the system would take it for the rest of the file.
+        if len.is_some() {
+            let _ = rustix::fs::fadvise(&self.file, offset, len, rustix::fs::Advice::WillNeed);
+        }
     }
 }
 

@@ -1,7 +1,11 @@
-//! One shared read-only mapping per open file, handed out as [`Bytes`], and bytes seen as numbers ([`cast`]). The only
-//! `unsafe` of the crate.
+//! One shared read-only mapping per open file, handed out as [`Held`], bytes read into memory where nothing is mapped,
+//! and bytes seen as numbers ([`cast`]). The only `unsafe` of the crate is here and in the handler below.
 //!
-//! [`Map::bytes`] is the read path of every message, so it must cost no more than a lock that nobody contends and
+//! Files are mapped only in a process that has asked for the [guard](guard): without its handler, a page that cannot
+//! be read ends the process. All others read with `pread`, and so does everybody for a file of which a page could not be
+//! read, for as long as it is open: the error is then the system's own.
+//!
+//! [`Map::held`] is the read path of every message, so it must cost no more than a lock that nobody contends and
 //! a reference count: no system call, no allocation. Two decisions make that so.
 //!
 //! *The mapping is longer than the file.* Address space is free and a page beyond the end of a file becomes
@@ -21,8 +25,12 @@
 //! `MmapOptions::map_if_safe` is not tried: it accepts a sealed memfd or a file under fs-verity, which the files of
 //! a volume never are, maps no further than the present end, and would cost two system calls to hear "no".
 //!
-//! What this cannot guard against: another program that cuts a mapped file (the reader is killed by `SIGBUS`) or
-//! writes into it, and a medium that fails to deliver a page. Mode 0700 and the writer lock keep others out.
+//! What nothing here notices: another program that writes into a mapped file behind bytes that were handed out. Mode
+//! 0700 and the writer lock keep others out.
+
+mod guard;
+mod held;
+mod table;
 
 use std::fs::File;
 use std::io;
@@ -31,7 +39,14 @@ use std::sync::Arc;
 use bytes::Bytes;
 use memmap2::{Advice, MmapOptions, MmapRaw};
 use parking_lot::RwLock;
+use rustix::buffer::spare_capacity;
+use rustix::io::retry_on_intr;
 
+pub use self::guard::{install_guard, still_good};
+pub use self::held::Held;
+pub use self::table::faults;
+
+use self::table::Slot;
 use crate::mail::Flags;
 
 /// The mapping of one open file, made when first needed and again when outgrown.
@@ -49,15 +64,23 @@ const STEP: usize = 256 << 10;
 /// What a [`Map`] knows of its file.
 #[derive(Debug, Default)]
 struct State {
-    /// The mapping behind `whole`, to tell the system what it is needed for.
-    raw: Option<Arc<MmapRaw>>,
-    /// The whole mapping; empty before the first use. May reach beyond the end of the file, so it is only ever
-    /// cut into slices and never looked into.
-    whole: Bytes,
+    mapped: Option<Mapped>,
+    /// The file is not mapped any more: a page could not be read, or there was no room in the table.
+    is_unmapped: bool,
     /// The file is at least this many bytes long.
     known_len: u64,
     /// The length the file is expected to reach.
     expected_len: u64,
+}
+
+/// A mapping that is handed out from.
+#[derive(Debug)]
+struct Mapped {
+    /// To tell the system what it is needed for.
+    raw: Arc<MmapRaw>,
+    slot: &'static Slot,
+    /// All of it. May reach beyond the end of the file, so it is only ever cut into slices and never looked into.
+    whole: Bytes,
 }
 
 impl Map {
@@ -67,25 +90,54 @@ impl Map {
         state.expected_len = state.expected_len.max(len);
     }
 
-    /// `len` bytes of `file` at `offset`; `file` must be the same file in every call.
+    /// `len` bytes of `file` at `offset`, mapped where that may be; `file` must be the same file in every call.
     ///
     /// # Errors
-    /// `UnexpectedEof` when the range leaves the file, or why it cannot be mapped.
-    pub(super) fn bytes(&self, file: &File, offset: u64, len: usize) -> io::Result<Bytes> {
-        let Some(end) = u64::try_from(len)
-            .ok()
-            .and_then(|len| offset.checked_add(len))
-        else {
-            return Err(beyond_end(offset, len));
+    /// `UnexpectedEof` when the range leaves the file, or what the system says.
+    pub(super) fn held(&self, file: &File, offset: u64, len: usize) -> io::Result<Held> {
+        let end = end_of(offset, len)?;
+        let known = {
+            let state = self.state.read();
+            if let Some(found) = state.cut(offset, end) {
+                return Ok(found);
+            }
+            !state.may_be_mapped() && end <= state.known_len
         };
-        if let Some(found) = self.state.read().cut(offset, end) {
-            return Ok(found);
+        if !known {
+            let mut state = self.state.write();
+            state.reach(file, end)?;
+            if let Some(found) = state.cut(offset, end) {
+                return Ok(found);
+            }
+            if end > state.known_len {
+                return Err(beyond_end(offset, len));
+            }
         }
-        let mut state = self.state.write();
-        state.reach(file, end)?;
-        state
-            .cut(offset, end)
-            .ok_or_else(|| beyond_end(offset, len))
+        Ok(Held::owned(read(file, offset, len)?))
+    }
+
+    /// `len` bytes of `file` at `offset`, in memory of their own: copied where the file is mapped already, which no
+    /// system call is needed for.
+    ///
+    /// # Errors
+    /// As [`Map::held`].
+    pub(super) fn copied(&self, file: &File, offset: u64, len: usize) -> io::Result<Bytes> {
+        let end = end_of(offset, len)?;
+        let (found, known_len) = {
+            let state = self.state.read();
+            (state.cut(offset, end), state.known_len)
+        };
+        if let Some(copy) = found.and_then(|found| found.copy()) {
+            return Ok(copy);
+        }
+        if end > known_len {
+            let mut state = self.state.write();
+            state.known_len = file.metadata()?.len();
+            if end > state.known_len {
+                return Err(beyond_end(offset, len));
+            }
+        }
+        read(file, offset, len)
     }
 
     /// Changes the file's length through `change`, having first forgotten a known length that it may undo.
@@ -105,41 +157,68 @@ impl Map {
 }
 
 impl State {
-    /// The range, if it is mapped and known to lie inside the file.
-    fn cut(&self, offset: u64, end: u64) -> Option<Bytes> {
-        if end > self.known_len {
+    /// The range, if it is mapped, known to lie inside the file, and no page of the mapping ever failed.
+    fn cut(&self, offset: u64, end: u64) -> Option<Held> {
+        let mapped = self.mapped.as_ref()?;
+        if end > self.known_len || !mapped.slot.is_good() {
             return None;
         }
         let (from, to) = (usize::try_from(offset).ok()?, usize::try_from(end).ok()?);
-        let found = (to <= self.whole.len()).then(|| self.whole.slice(from..to))?;
-        if to - from >= LARGE
-            && let Some(raw) = &self.raw
-        {
+        let found = (to <= mapped.whole.len()).then(|| mapped.whole.slice(from..to))?;
+        if to - from >= LARGE {
             // A hint: without it the pages come one by one.
             for step in (from..to).step_by(STEP) {
-                let _ = raw.advise_range(Advice::WillNeed, step, STEP.min(to - step));
+                let len = STEP.min(to - step);
+                let _ = mapped.raw.advise_range(Advice::WillNeed, step, len);
             }
         }
-        Some(found)
+        Some(Held::mapped(found, mapped.slot))
     }
 
-    /// Learns the file's length now, and maps it anew if `end` lies in the file but not in the mapping.
+    fn may_be_mapped(&self) -> bool {
+        guard::is_installed() && !self.is_unmapped
+    }
+
+    /// Learns the file's length now, and maps it anew if it may be mapped, and `end` lies in the file but not in the
+    /// mapping.
     fn reach(&mut self, file: &File, end: u64) -> io::Result<()> {
         self.known_len = file.metadata()?.len();
-        if end > self.known_len || usize::try_from(end).is_ok_and(|end| end <= self.whole.len()) {
+        if self
+            .mapped
+            .as_ref()
+            .is_some_and(|mapped| !mapped.slot.is_good())
+        {
+            // What is held of it stays as it is; whoever reads from now on hears what the system says.
+            self.is_unmapped = true;
+            self.mapped = None;
+        }
+        let len = self.mapped.as_ref().map_or(0, |mapped| mapped.whole.len());
+        let is_served = usize::try_from(end).is_ok_and(|end| end <= len);
+        if is_served || end > self.known_len || !self.may_be_mapped() {
             return Ok(());
         }
         // At least twice the last one: a file that grows past every expectation is mapped log(n) times, not n.
-        let doubled = u64::try_from(self.whole.len()).map_or(0, |len| len.saturating_mul(2));
+        let doubled = u64::try_from(len).map_or(0, |len| len.saturating_mul(2));
         let wanted = self.known_len.max(self.expected_len).max(doubled);
-        // Where address space is short (a 32-bit machine, a limit), what is there now is enough.
-        let raw = map(file, wanted).or_else(|_| map(file, self.known_len))?;
-        self.whole = Bytes::from_owner(Mapping {
-            raw: Arc::clone(&raw),
-        });
-        self.raw = Some(raw);
+        // Another handler may have taken the guard's place since: then nothing more is mapped.
+        self.mapped = guard::is_in_place()
+            // Where address space is short (a limit), what is there now is enough.
+            .then(|| {
+                map(file, wanted)
+                    .or_else(|_| map(file, self.known_len))
+                    .ok()
+            })
+            .flatten();
+        self.is_unmapped = self.mapped.is_none();
         Ok(())
     }
+}
+
+fn end_of(offset: u64, len: usize) -> io::Result<u64> {
+    let end = u64::try_from(len)
+        .ok()
+        .and_then(|len| offset.checked_add(len));
+    end.ok_or_else(|| beyond_end(offset, len))
 }
 
 /// The refusal of a range that is not in the file.
@@ -150,18 +229,51 @@ fn beyond_end(offset: u64, len: usize) -> io::Error {
     )
 }
 
-/// Maps the first `len` bytes of `file`, be they there yet or not. `len` is not 0.
-fn map(file: &File, len: u64) -> io::Result<Arc<MmapRaw>> {
+/// Reads a range that lies inside the file, as far as is known.
+fn read(file: &File, offset: u64, len: usize) -> io::Result<Bytes> {
+    let mut bytes = Vec::new();
+    bytes
+        .try_reserve_exact(len)
+        .map_err(|_| io::ErrorKind::OutOfMemory)?;
+    while bytes.len() < len {
+        let at = end_of(offset, bytes.len())?;
+        let mut more = || rustix::io::pread(file, spare_capacity(&mut bytes), at);
+        if retry_on_intr(&mut more)? == 0 {
+            // It was longer once: somebody has cut it.
+            return Err(beyond_end(offset, len));
+        }
+    }
+    bytes.truncate(len);
+    Ok(bytes.into())
+}
+
+/// Maps the first `len` bytes of `file`, be they there yet or not, and enters them. `len` is not 0.
+fn map(file: &File, len: u64) -> io::Result<Mapped> {
     let len = usize::try_from(len).map_err(|_| io::ErrorKind::OutOfMemory)?;
     let raw = MmapOptions::new().len(len).map_raw_read_only(file)?;
     // A hint, as above.
     let _ = raw.advise(Advice::Random);
-    Ok(Arc::new(raw))
+    let slot = Slot::enter(raw.as_ptr().addr(), len).ok_or(io::ErrorKind::OutOfMemory)?;
+    let raw = Arc::new(raw);
+    let whole = Bytes::from_owner(Mapping {
+        raw: Arc::clone(&raw),
+        slot,
+    });
+    Ok(Mapped { raw, slot, whole })
 }
 
 /// A read-only shared mapping that `Bytes` may own.
 struct Mapping {
     raw: Arc<MmapRaw>,
+    slot: &'static Slot,
+}
+
+impl Drop for Mapping {
+    /// The last slice of it is gone. The table is told before it is unmapped: an address that is given to somebody else
+    /// afterwards is not ours any more.
+    fn drop(&mut self) {
+        self.slot.leave();
+    }
 }
 
 #[allow(
@@ -178,16 +290,20 @@ impl AsRef<[u8]> for Mapping {
         //    its owner after the last slice of it, and removing a file's name leaves its mapped pages alone.
         // 2. *Aligned and initialised.* Every address suits `u8`, and a page of a file holds some value always.
         // 3. *Readable.* Pages wholly beyond the end of the file are not. Nobody sees such a slice: this value
-        //    goes into `State::whole`, which is private to this file and only cut, and `State::cut` cuts nothing
+        //    goes into `Mapped::whole`, which is private to this file and only cut, and `State::cut` cuts nothing
         //    beyond `known_len`. That length was read from the file itself, under the lock that
         //    `Map::set_len` holds while it cuts the file. A file of a volume is cut through no other way: its
         //    directory has mode 0700 and its files are named by no other program, have one name (`fs.rs`
         //    refuses links), and the process that cuts is the one that holds the writer lock. That it cuts
-        //    nothing that was handed out is the contract of `File::set_len`.
+        //    nothing that was handed out is the contract of `File::set_len`. Where all that fails, or the disk does,
+        //    the guard's handler makes the page readable; there is no mapping without it.
         // 4. *Not written while shared.* The mapping is `PROT_READ`. A byte in it can change by a write to the
         //    file alone; writes go to the end of the active segment, beyond everything handed out, and the
         //    contract of `File::bytes` is that a range handed out is not written again. The rest of the
-        //    mapping may change under a `Bytes`, and is not read through it.
+        //    mapping may change under a `Bytes`, and is not read through it. A page that the guard replaces does
+        //    change under it, from bytes that cannot be read to zeroes, once. Whoever reads it must take any bytes
+        //    for possible, as they are a file's, and ask `Held::is_good` before relying on what was found: that is a
+        //    fence, so what was read before it is not read again after it.
         unsafe { std::slice::from_raw_parts(self.raw.as_ptr(), self.raw.len()) }
     }
 }
@@ -226,176 +342,4 @@ pub(crate) fn cast<T: Plain>(bytes: &[u8]) -> Option<&[T]> {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::io::ErrorKind;
-    use std::os::unix::fs::FileExt;
-
-    use super::*;
-
-    fn file_of(content: &[u8]) -> File {
-        let file = tempfile::tempfile().unwrap();
-        file.write_all_at(content, 0).unwrap();
-        file
-    }
-
-    fn address(bytes: &Bytes) -> usize {
-        bytes.as_ptr().addr()
-    }
-
-    /// Goal: a cast gives every number, in place, or nothing.
-    #[test]
-    fn bytes_are_seen_as_numbers_where_they_lie_right() {
-        let numbers = [0x0201_u16, 0x0403, 0x0605, 0x0807].map(u16::to_le);
-        let file = file_of(&[1, 2, 3, 4, 5, 6, 7, 8]);
-        let mapped = Map::default().bytes(&file, 0, 8).unwrap();
-        assert_eq!(
-            cast::<u16>(&mapped).unwrap().as_ptr().addr(),
-            address(&mapped)
-        );
-        assert_eq!(cast::<u16>(&mapped).unwrap(), numbers);
-        assert_eq!(
-            cast::<u64>(&mapped).unwrap(),
-            [0x0807_0605_0403_0201_u64.to_le()]
-        );
-        assert_eq!(cast::<u8>(&mapped[1..]).unwrap().len(), 7);
-        assert!(cast::<u16>(&mapped[1..7]).is_none(), "an odd address");
-        assert!(
-            cast::<u32>(&mapped[..6]).is_none(),
-            "not a whole number of them"
-        );
-        assert!(cast::<i64>(&mapped[4..]).is_none());
-        assert_eq!(cast::<i64>(&mapped[..0]).map(<[i64]>::len), Some(0));
-    }
-
-    /// Goal: a flag set takes any bits: to be refused by who casts.
-    #[test]
-    fn flags_are_their_bits() {
-        let file = file_of(&[1, 0, 31, 0]);
-        let mapped = Map::default().bytes(&file, 0, 4).unwrap();
-        let flags = cast::<Flags>(&mapped).unwrap();
-        if cfg!(target_endian = "little") {
-            assert_eq!(flags[0], Flags::SEEN);
-            assert_eq!(flags[1].bits(), 31);
-        }
-        assert_eq!((size_of::<Flags>(), align_of::<Flags>()), (2, 2));
-    }
-
-    #[test]
-    fn many_calls_share_one_mapping() {
-        let (file, map) = (file_of(b"0123456789"), Map::default());
-        let whole = map.bytes(&file, 0, 10).unwrap();
-        let part = map.bytes(&file, 3, 4).unwrap();
-        assert_eq!(&part[..], b"3456");
-        assert_eq!(address(&part), address(&whole) + 3);
-    }
-
-    #[test]
-    fn one_mapping_serves_a_file_that_grows_to_its_expected_length() {
-        let (file, map) = (file_of(b"first"), Map::default());
-        map.expect_len(1 << 20);
-        let first = map.bytes(&file, 0, 5).unwrap();
-        for at in [5_u64, 4096, 70_000, (1 << 20) - 4] {
-            file.write_all_at(b"more", at).unwrap();
-            let more = map.bytes(&file, at, 4).unwrap();
-            assert_eq!(&more[..], b"more");
-            assert_eq!(
-                address(&more),
-                address(&first) + usize::try_from(at).unwrap()
-            );
-        }
-        assert_eq!(&first[..], b"first");
-    }
-
-    #[test]
-    fn a_file_that_outgrows_its_mapping_is_mapped_again_and_old_bytes_stay() {
-        let (file, map) = (file_of(b"old"), Map::default());
-        let old = map.bytes(&file, 0, 3).unwrap();
-        file.write_all_at(b"new", 1 << 20).unwrap();
-        let new = map.bytes(&file, 1 << 20, 3).unwrap();
-        let again = map.bytes(&file, 0, 3).unwrap();
-        assert_eq!(
-            (&old[..], &new[..], &again[..]),
-            (&b"old"[..], &b"new"[..], &b"old"[..])
-        );
-        assert_eq!(address(&new), address(&again) + (1 << 20));
-        drop(map);
-        assert_eq!(&old[..], b"old");
-    }
-
-    #[test]
-    fn a_range_past_the_end_is_refused_also_inside_the_mapping() {
-        let (file, map) = (file_of(b"12345"), Map::default());
-        map.expect_len(1 << 20);
-        map.bytes(&file, 0, 5).unwrap();
-        for (offset, len) in [
-            (0, 6),
-            (5, 1),
-            (4, 2),
-            (4096, 1),
-            (u64::MAX, 1),
-            (1, usize::MAX),
-        ] {
-            let error = map.bytes(&file, offset, len).unwrap_err();
-            assert_eq!(error.kind(), ErrorKind::UnexpectedEof, "{len} at {offset}");
-        }
-        assert!(map.bytes(&file, 5, 0).unwrap().is_empty());
-        assert_eq!(
-            map.bytes(&file, 6, 0).unwrap_err().kind(),
-            ErrorKind::UnexpectedEof
-        );
-    }
-
-    #[test]
-    fn an_empty_file_has_the_empty_range_only() {
-        let (file, map) = (file_of(b""), Map::default());
-        assert!(map.bytes(&file, 0, 0).unwrap().is_empty());
-        assert_eq!(
-            map.bytes(&file, 0, 1).unwrap_err().kind(),
-            ErrorKind::UnexpectedEof
-        );
-    }
-
-    #[test]
-    fn a_cut_file_is_not_read_past_its_new_end() {
-        let (file, map) = (file_of(&[7; 10_000]), Map::default());
-        map.bytes(&file, 9_999, 1).unwrap();
-        map.set_len(100, || file.set_len(100)).unwrap();
-        assert_eq!(
-            map.bytes(&file, 9_999, 1).unwrap_err().kind(),
-            ErrorKind::UnexpectedEof
-        );
-        assert_eq!(map.bytes(&file, 99, 1).unwrap()[..], [7]);
-        map.set_len(200, || file.set_len(200)).unwrap();
-        assert_eq!(map.bytes(&file, 99, 2).unwrap()[..], [7, 0]);
-    }
-
-    #[test]
-    fn an_expectation_that_cannot_be_mapped_does_no_harm() {
-        let (file, map) = (file_of(b"mail"), Map::default());
-        map.expect_len(u64::MAX);
-        assert_eq!(&map.bytes(&file, 0, 4).unwrap()[..], b"mail");
-    }
-
-    #[test]
-    fn readers_on_many_threads_follow_a_writer() {
-        let (file, map) = (file_of(b""), Map::default());
-        std::thread::scope(|threads| {
-            for _ in 0..3 {
-                threads.spawn(|| {
-                    let mut at = 0;
-                    while at < 3_000 {
-                        match map.bytes(&file, at * 8, 8) {
-                            Ok(found) => assert_eq!(found[..], at.to_le_bytes()),
-                            Err(error) if error.kind() == ErrorKind::UnexpectedEof => continue,
-                            Err(error) => panic!("{error}"),
-                        }
-                        at += 1;
-                    }
-                });
-            }
-            for at in 0..3_000_u64 {
-                file.write_all_at(&at.to_le_bytes(), at * 8).unwrap();
-            }
-        });
-    }
-}
+mod tests;

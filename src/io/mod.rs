@@ -1,4 +1,4 @@
-//! The seam to the disk: the only module that names `std::fs`, `rustix` or `memmap2`.
+//! The seam to the disk: the only module that names `std::fs`, `rustix`, `memmap2` or `libc`.
 //!
 //! Everything above speaks to two small traits. [`Storage`] is one volume's directory: named files, flat
 //! folders, a lock. [`File`] is one open file. The real implementation is [`Directory`]; tests put a simulated
@@ -10,7 +10,9 @@
 //! * A write is not durable before [`File::sync`] on the same file returned `Ok`. A created, renamed or removed
 //!   name is not durable before [`Storage::sync_dir`] of its folder returned `Ok`.
 //! * A write or sync that failed leaves the bytes it covered in an unknown state for ever. Nobody retries it.
-//! * Bytes handed out by [`File::bytes`] stay valid as long as they are held, also after the file was removed.
+//! * Bytes handed out by [`File::bytes`] stay valid as long as they are held, also after the file was removed. Mapped
+//!   ones may turn to zeroes when the disk fails, where a [guard](install_guard) keeps that from ending the process:
+//!   [`File::held`] tells afterwards, [`File::copied`] are bytes that cannot.
 
 mod fs;
 mod map;
@@ -22,6 +24,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 pub use self::fs::{Directory, System};
+pub use self::map::{Held, faults, install_guard, still_good};
 pub(crate) use self::map::{Plain, cast};
 
 /// Whether an error says that the medium failed, or that what it gives is not what was written.
@@ -175,6 +178,39 @@ pub trait File: fmt::Debug + Send + Sync + 'static {
     /// # Errors
     /// `UnexpectedEof` when the range leaves the file, or what the system says.
     fn bytes(&self, offset: u64, len: usize) -> io::Result<Bytes>;
+
+    /// As [`File::bytes`], with the means to tell afterwards whether they were the file's. A page that could not be
+    /// read makes the next call read into memory.
+    ///
+    /// # Errors
+    /// As [`File::bytes`].
+    fn held(&self, offset: u64, len: usize) -> io::Result<Held> {
+        Ok(self.bytes(offset, len)?.into())
+    }
+
+    /// As [`File::bytes`], in memory of their own: whatever becomes of the file, they never change.
+    ///
+    /// # Errors
+    /// As [`File::bytes`].
+    fn copied(&self, offset: u64, len: usize) -> io::Result<Bytes> {
+        // Where a page of a mapping could not be read, the second call reads into memory.
+        for _ in 0..2 {
+            if let Some(copy) = self.held(offset, len)?.copy() {
+                return Ok(copy);
+            }
+        }
+        Err(not_read(offset, len))
+    }
+
+    /// A hint: this range will be asked for soon.
+    fn will_need(&self, offset: u64, len: u64) {
+        let _ = (offset, len);
+    }
+}
+
+/// The error where pages of a file could not be read, and nothing said why.
+pub(crate) fn not_read(offset: u64, len: usize) -> io::Error {
+    io::Error::other(format!("{len} bytes at {offset} could not be read"))
 }
 
 /// What a store takes from its host besides disks: the time, and numbers nobody can guess.

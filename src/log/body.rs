@@ -10,7 +10,9 @@ use parking_lot::RwLock;
 use super::segment::Segment;
 use crate::error::{Error, Result};
 use crate::format::body::BodyCheck;
-use crate::format::{Fault, record};
+use crate::format::bytes::within;
+use crate::format::{CHUNK, Fault, record};
+use crate::io::{File, Held, not_read};
 
 /// A message body that was found.
 #[derive(Clone, Debug)]
@@ -31,36 +33,88 @@ impl Body {
 
     /// Part of the bytes; only the chunks it touches are verified. The range is cut to the body.
     pub(crate) fn range(&self, range: Range<usize>) -> Result<Bytes> {
+        self.with(range, true, Bytes::clone)
+    }
+
+    /// What `act` makes of all the bytes, which were right from before it to after it.
+    pub(crate) fn read<T>(&self, act: impl Fn(&Bytes) -> T) -> Result<T> {
+        self.with(0..self.len as usize, true, act)
+    }
+
+    /// As [`read`](Self::read); reads and checks everything again, whatever was verified before.
+    pub(crate) fn recheck<T>(&self, act: impl Fn(&Bytes) -> T) -> Result<T> {
+        self.with(0..self.len as usize, false, act)
+    }
+
+    /// What `act` makes of a range. `trusting`: a mapped body that was verified before is not verified again, but its
+    /// pages are looked at: what cannot be read now is not handed out.
+    fn with<T>(&self, range: Range<usize>, trusting: bool, act: impl Fn(&Bytes) -> T) -> Result<T> {
+        let file = self.segment.file()?;
+        // Where a page of a mapping could not be read, the same file is read into memory the second time.
+        for _ in 0..2 {
+            let read = self.try_with(&*file, range.clone(), trusting, &act);
+            match read {
+                Ok(Some(made)) => return Ok(made),
+                Ok(None) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        let source = not_read(self.header_at, self.len as usize);
+        Err(self.segment.io("read")(source))
+    }
+
+    /// As [`with`](Self::with); `None` where a page could not be read, and nothing that was found counts.
+    fn try_with<T>(
+        &self,
+        file: &dyn File,
+        range: Range<usize>,
+        trusting: bool,
+        act: &impl Fn(&Bytes) -> T,
+    ) -> Result<Option<T>> {
         let len = self.len as usize;
         let end = range.end.min(len);
         let start = range.start.min(end);
+        // Checksums are of whole chunks.
+        let (from, to) = (start / CHUNK * CHUNK, end.next_multiple_of(CHUNK).min(len));
         let index = self.segment.index(self.number);
-        if self.segment.verified.get(index) {
-            let at = self.header_at + u64::from(self.header_len) + start as u64;
-            return self.segment.bytes(at, end - start);
+        let body_at = self.header_at + u64::from(self.header_len);
+        let hold = || {
+            let held = file.held(body_at + from as u64, to - from);
+            held.map_err(self.segment.io("read"))
+        };
+        let mut seen = None;
+        if trusting && self.segment.verified.get(index) {
+            let held = hold()?;
+            if !held.is_readable() {
+                return Ok(None);
+            }
+            seen = Some(held).filter(Held::is_mapped);
         }
-        let bytes = self.verified(start..end)?;
-        if end - start == len {
+        let held = if let Some(held) = seen {
+            held
+        } else {
+            let header = file.copied(self.header_at, self.header_len as usize);
+            let header = header.map_err(self.segment.io("read"))?;
+            // Before anything of a length that it says is read.
+            let header = self.check_header(&header)?;
+            let held = hold()?;
+            let verified = header.verify_chunks(from / CHUNK, &held);
+            if !held.is_good() {
+                return Ok(None);
+            }
+            verified.map_err(|fault| self.segment.fault(body_at, fault))?;
+            held
+        };
+        let part = held.slice(start - from..end - from);
+        let made = act(&part);
+        if !held.is_good() {
+            return Ok(None);
+        }
+        // What is read anew each time is verified each time.
+        if end - start == len && held.is_mapped() {
             self.segment.verified.set(index);
         }
-        Ok(bytes.slice(start..end))
-    }
-
-    /// Reads and checks everything again, whatever was verified before.
-    pub(crate) fn recheck(&self) -> Result<Bytes> {
-        self.verified(0..self.len as usize)
-    }
-
-    /// All the bytes, of which the chunks that `range` touches are verified.
-    fn verified(&self, range: Range<usize>) -> Result<Bytes> {
-        let (header_len, len) = (self.header_len as usize, self.len as usize);
-        let mut header = self.segment.bytes(self.header_at, header_len + len)?;
-        let bytes = header.split_off(header_len);
-        let at = self.header_at + u64::from(self.header_len);
-        self.check_header(&header)?
-            .verify(&bytes, range)
-            .map_err(|fault| self.segment.fault(at, fault))?;
-        Ok(bytes)
+        Ok(Some(made))
     }
 
     /// The header, sound and this record's.
@@ -68,6 +122,9 @@ impl Body {
         let fault = |fault| self.segment.fault(self.header_at, fault);
         let header = BodyCheck::new(self.segment.place, bytes).map_err(fault)?;
         if header.number == self.number {
+            // Both were read before anything was verified.
+            let (found, expected) = (self.len.into(), header.stored_len.into());
+            within("body length", found, expected, expected).map_err(fault)?;
             return Ok(header);
         }
         Err(fault(Fault::Mismatch {

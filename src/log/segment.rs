@@ -293,9 +293,10 @@ impl Segment {
         self.refusal.get_or_init(|| Arc::clone(source));
     }
 
+    /// Bytes in memory: what is found in them stays found, whatever the disk does.
     pub(super) fn bytes(&self, offset: u64, len: usize) -> Result<Bytes> {
         let file = self.file()?;
-        file.bytes(offset, len).map_err(self.io("read"))
+        file.copied(offset, len).map_err(self.io("read"))
     }
 
     fn place_of(&self, number: u64) -> Result<RecordAt> {

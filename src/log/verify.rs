@@ -245,7 +245,7 @@ impl Shared {
         let missing = || Error::fault(path.clone(), 0, Fault::Lost);
         let checked = self
             .large_body(number, &missing)
-            .and_then(|body| body.recheck().map(|_| body.file_len()));
+            .and_then(|body| body.recheck(|_| ()).map(|()| body.file_len()));
         match checked {
             Ok(len) => len,
             Err(Error::Damaged { offset, what, .. }) => {

@@ -1,7 +1,7 @@
 //! Images: accounts saved, so that they need not be folded from the log again.
 //!
-//! An image is a chain of blobs. The first is a `base`: the whole fold, with entries in columns that are used where
-//! they are mapped. Each other is a `piece`: the records since, without what a fold does not keep. Blobs never change;
+//! An image is a chain of blobs. The first is a `base`: the whole fold, with entries in columns that are used as
+//! they were read. Each other is a `piece`: the records since, without what a fold does not keep. Blobs never change;
 //! they are appended to files (`store`) and merged as the account grows (`chain`).
 //!
 //! Everything here is derived from the log, and nothing is trusted without its checksum: what does not verify, or

@@ -355,10 +355,10 @@ impl ImageStore {
         Ok(Found { account, at })
     }
 
-    /// Bytes of a file: mapped, where it can be.
+    /// Bytes of a file, in memory.
     fn range(&self, number: u32, offset: u64, len: usize) -> Result<Bytes> {
         let file = self.file(number)?;
-        match file.bytes(offset, len) {
+        match file.copied(offset, len) {
             Err(source) if source.kind() == std::io::ErrorKind::UnexpectedEof => {
                 let what = Fault::Short {
                     len: file.len().unwrap_or(0).saturating_sub(offset),

@@ -1,0 +1,210 @@
+use std::io::ErrorKind;
+use std::os::unix::fs::FileExt;
+
+use super::*;
+
+fn file_of(content: &[u8]) -> File {
+    let file = tempfile::tempfile().unwrap();
+    file.write_all_at(content, 0).unwrap();
+    file
+}
+
+/// The map of a file in a process with the guard.
+fn mapped() -> Map {
+    install_guard().unwrap();
+    Map::default()
+}
+
+fn address(bytes: &Bytes) -> usize {
+    bytes.as_ptr().addr()
+}
+
+/// Goal: a cast gives every number, in place, or nothing.
+#[test]
+fn bytes_are_seen_as_numbers_where_they_lie_right() {
+    let numbers = [0x0201_u16, 0x0403, 0x0605, 0x0807].map(u16::to_le);
+    let file = file_of(&[1, 2, 3, 4, 5, 6, 7, 8]);
+    let mapped = mapped().held(&file, 0, 8).unwrap();
+    assert_eq!(
+        cast::<u16>(&mapped).unwrap().as_ptr().addr(),
+        address(&mapped)
+    );
+    assert_eq!(cast::<u16>(&mapped).unwrap(), numbers);
+    assert_eq!(
+        cast::<u64>(&mapped).unwrap(),
+        [0x0807_0605_0403_0201_u64.to_le()]
+    );
+    assert_eq!(cast::<u8>(&mapped[1..]).unwrap().len(), 7);
+    assert!(cast::<u16>(&mapped[1..7]).is_none(), "an odd address");
+    assert!(
+        cast::<u32>(&mapped[..6]).is_none(),
+        "not a whole number of them"
+    );
+    assert!(cast::<i64>(&mapped[4..]).is_none());
+    assert_eq!(cast::<i64>(&mapped[..0]).map(<[i64]>::len), Some(0));
+}
+
+/// Goal: a flag set takes any bits: to be refused by who casts.
+#[test]
+fn flags_are_their_bits() {
+    let file = file_of(&[1, 0, 31, 0]);
+    let mapped = mapped().held(&file, 0, 4).unwrap();
+    let flags = cast::<Flags>(&mapped).unwrap();
+    if cfg!(target_endian = "little") {
+        assert_eq!(flags[0], Flags::SEEN);
+        assert_eq!(flags[1].bits(), 31);
+    }
+    assert_eq!((size_of::<Flags>(), align_of::<Flags>()), (2, 2));
+}
+
+#[test]
+fn many_calls_share_one_mapping() {
+    let (file, map) = (file_of(b"0123456789"), mapped());
+    let whole = map.held(&file, 0, 10).unwrap();
+    assert!(whole.is_mapped() && whole.is_readable());
+    let part = map.held(&file, 3, 4).unwrap();
+    assert_eq!(&part[..], b"3456");
+    assert_eq!(address(&part), address(&whole) + 3);
+}
+
+#[test]
+fn one_mapping_serves_a_file_that_grows_to_its_expected_length() {
+    let (file, map) = (file_of(b"first"), mapped());
+    map.expect_len(1 << 20);
+    let first = map.held(&file, 0, 5).unwrap();
+    for at in [5_u64, 4096, 70_000, (1 << 20) - 4] {
+        file.write_all_at(b"more", at).unwrap();
+        let more = map.held(&file, at, 4).unwrap();
+        assert_eq!(&more[..], b"more");
+        assert_eq!(
+            address(&more),
+            address(&first) + usize::try_from(at).unwrap()
+        );
+    }
+    assert_eq!(&first[..], b"first");
+}
+
+#[test]
+fn a_file_that_outgrows_its_mapping_is_mapped_again_and_old_bytes_stay() {
+    let (file, map) = (file_of(b"old"), mapped());
+    let old = map.held(&file, 0, 3).unwrap();
+    file.write_all_at(b"new", 1 << 20).unwrap();
+    let new = map.held(&file, 1 << 20, 3).unwrap();
+    let again = map.held(&file, 0, 3).unwrap();
+    assert_eq!(
+        (&old[..], &new[..], &again[..]),
+        (&b"old"[..], &b"new"[..], &b"old"[..])
+    );
+    assert_eq!(address(&new), address(&again) + (1 << 20));
+    drop(map);
+    assert_eq!(&old[..], b"old");
+}
+
+#[test]
+fn a_range_past_the_end_is_refused_also_inside_the_mapping() {
+    let (file, map) = (file_of(b"12345"), mapped());
+    map.expect_len(1 << 20);
+    map.held(&file, 0, 5).unwrap();
+    for (offset, len) in [
+        (0, 6),
+        (5, 1),
+        (4, 2),
+        (4096, 1),
+        (u64::MAX, 1),
+        (1, usize::MAX),
+    ] {
+        let error = map.held(&file, offset, len).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::UnexpectedEof, "{len} at {offset}");
+    }
+    assert!(map.held(&file, 5, 0).unwrap().is_empty());
+    assert_eq!(
+        map.held(&file, 6, 0).unwrap_err().kind(),
+        ErrorKind::UnexpectedEof
+    );
+}
+
+#[test]
+fn an_empty_file_has_the_empty_range_only() {
+    let (file, map) = (file_of(b""), mapped());
+    assert!(map.held(&file, 0, 0).unwrap().is_empty());
+    assert_eq!(
+        map.held(&file, 0, 1).unwrap_err().kind(),
+        ErrorKind::UnexpectedEof
+    );
+}
+
+#[test]
+fn a_cut_file_is_not_read_past_its_new_end() {
+    let (file, map) = (file_of(&[7; 10_000]), mapped());
+    map.held(&file, 9_999, 1).unwrap();
+    map.set_len(100, || file.set_len(100)).unwrap();
+    assert_eq!(
+        map.held(&file, 9_999, 1).unwrap_err().kind(),
+        ErrorKind::UnexpectedEof
+    );
+    assert_eq!(map.held(&file, 99, 1).unwrap()[..], [7]);
+    map.set_len(200, || file.set_len(200)).unwrap();
+    assert_eq!(map.held(&file, 99, 2).unwrap()[..], [7, 0]);
+}
+
+#[test]
+fn an_expectation_that_cannot_be_mapped_does_no_harm() {
+    let (file, map) = (file_of(b"mail"), mapped());
+    map.expect_len(u64::MAX);
+    assert_eq!(&map.held(&file, 0, 4).unwrap()[..], b"mail");
+}
+
+#[test]
+fn readers_on_many_threads_follow_a_writer() {
+    let (file, map) = (file_of(b""), mapped());
+    std::thread::scope(|threads| {
+        for _ in 0..3 {
+            threads.spawn(|| {
+                let mut at = 0;
+                while at < 3_000 {
+                    match map.held(&file, at * 8, 8) {
+                        Ok(found) => assert_eq!(found[..], at.to_le_bytes()),
+                        Err(error) if error.kind() == ErrorKind::UnexpectedEof => continue,
+                        Err(error) => panic!("{error}"),
+                    }
+                    at += 1;
+                }
+            });
+        }
+        for at in 0..3_000_u64 {
+            file.write_all_at(&at.to_le_bytes(), at * 8).unwrap();
+        }
+    });
+}
+
+/// Goal: a copy is the same bytes at another address, refuses the same ranges, and maps nothing.
+#[test]
+fn copies_are_in_memory_of_their_own() {
+    let (file, map) = (file_of(b"0123456789"), mapped());
+    for round in 0..2 {
+        assert_eq!(map.copied(&file, 3, 4).unwrap(), "3456");
+        assert!(map.copied(&file, 10, 0).unwrap().is_empty());
+        for (offset, len) in [(0, 11), (10, 1), (u64::MAX, 1), (1, usize::MAX)] {
+            let error = map.copied(&file, offset, len).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::UnexpectedEof, "{len} at {offset}");
+        }
+        assert_eq!(map.state.read().mapped.is_some(), round == 1);
+        let held = map.held(&file, 0, 10).unwrap();
+        let copy = map.copied(&file, 0, 10).unwrap();
+        assert_ne!(address(&held), address(&copy));
+        assert!(still_good(&held) && still_good(&copy));
+    }
+}
+
+/// Goal: a part of what is held is that part, and knows as much of its mapping.
+#[test]
+fn parts_of_what_is_held() {
+    let (file, map) = (file_of(b"0123456789"), mapped());
+    let held = map.held(&file, 2, 6).unwrap();
+    let part = held.slice(1..3);
+    assert_eq!(&part[..], b"34");
+    assert!(part.is_mapped());
+    assert!(held.slice(5..7).is_empty() && held.slice(2..2).is_empty());
+    assert!(Held::from(part.into_bytes()).is_mapped());
+    assert!(!Held::from(Bytes::from_static(b"x")).is_mapped());
+}
