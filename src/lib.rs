@@ -64,6 +64,7 @@ mod options;
 mod receipt;
 mod stat;
 mod store;
+mod switch;
 mod transaction;
 mod verify;
 mod view;
