@@ -66,6 +66,7 @@ mod options;
 mod receipt;
 mod stat;
 mod store;
+mod switch;
 mod transaction;
 mod verify;
 mod view;

@@ -13,6 +13,7 @@ use crate::io::{Directory, Storage};
 use crate::log::{Commit, Log, NewBody, RecoveryReport};
 use crate::mail::{AccountId, AccountName};
 use crate::options::{Durability, Options};
+use crate::switch::Switch;
 
 /// A store of mail: one directory, one writer process.
 ///
@@ -283,7 +284,10 @@ impl Inner {
         let rests_on = state.last_batch();
         if records.list.is_empty() {
             // Nothing to do, because of what is pending perhaps: then that is waited for.
-            return Ok(Some(self.log.commit(rests_on, value)));
+            return Ok(Some(
+                self.log
+                    .commit(Switch::NothingWaits.number(rests_on), value),
+            ));
         }
         let bodies = bodies(&records);
         batch_fits([&records], bodies.iter().map(|body| body.bytes.len()).sum())?;

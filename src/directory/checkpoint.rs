@@ -11,6 +11,7 @@ use crate::format::{Fault, StoreId, VERSION, checksum};
 use crate::io::{Open, Storage};
 use crate::log::Position;
 use crate::mail::AccountId;
+use crate::switch::Switch;
 use crate::{Error, Result};
 
 const MAGIC: u64 = u64::from_le_bytes(*b"MKCHECK1");
@@ -120,7 +121,7 @@ impl Checkpoint {
             let len = bytes.len() as u64;
             return Err(Fault::Short { len, needed: 4 });
         };
-        check(checksum(0, covered), u32::from_le_bytes(*stored))?;
+        Switch::CheckpointSum.guard(|| check(checksum(0, covered), u32::from_le_bytes(*stored)))?;
         let mut take = Take::new(covered);
         take.magic(MAGIC)?;
         match take.u16()? {
@@ -194,17 +195,20 @@ impl Checkpoint {
     /// This is the checkpoint after a crash once the call has returned; during it, the old one or this one.
     pub(crate) fn save(&self, storage: &dyn Storage) -> Result<()> {
         let failed = |error| Error::io("write", PATH_NEW, error);
-        match storage.remove(PATH_NEW) {
+        let aside = Switch::CheckpointAside.some(PATH_NEW).unwrap_or(PATH);
+        match storage.remove(aside) {
             Err(error) if error.kind() != ErrorKind::NotFound => return Err(failed(error)),
             _ => {}
         }
-        let file = storage.open(PATH_NEW, Open::Create).map_err(failed)?;
+        let file = storage.open(aside, Open::Create).map_err(failed)?;
         file.write_at(&[&self.encode()], 0).map_err(failed)?;
         // Before the rename: else the name could outlive a crash and the bytes not.
-        file.sync().map_err(failed)?;
-        let renamed = storage.rename(PATH_NEW, PATH);
+        Switch::CheckpointSync
+            .guard(|| file.sync())
+            .map_err(failed)?;
+        let renamed = storage.rename(aside, PATH);
         renamed.map_err(|error| Error::io("replace", PATH, error))?;
-        let synced = storage.sync_dir(FOLDER);
+        let synced = Switch::CheckpointNameSync.guard(|| storage.sync_dir(FOLDER));
         synced.map_err(|error| Error::io("sync", FOLDER, error))
     }
 }

@@ -7,6 +7,7 @@ use std::sync::{Arc, OnceLock};
 use super::run::{Run, RunInfo, path_of};
 use crate::format::{Fault, StoreId};
 use crate::io::{Storage, is_of_the_medium};
+use crate::switch::Switch;
 use crate::{Error, Result};
 
 /// The first record of a store.
@@ -41,7 +42,7 @@ impl Slot {
             ("count of rows", run.rows(), self.info.rows),
             ("length of the run", run.len(), self.info.len),
         ] {
-            if found != expected {
+            if Switch::RunNamed.on() && found != expected {
                 let fault = Fault::Mismatch {
                     field,
                     found,

@@ -1,6 +1,7 @@
 //! The store's fences: where records were lost for good, and how far every account skips ahead for it.
 
 use super::row::Row;
+use crate::switch::Switch;
 
 /// A fence, as [`crate::format::change::Fence`] says it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,7 +62,10 @@ impl Fences {
         let from = self.sorted.partition_point(|has| has.number <= row.fence);
         let missing = self.sorted.get(from..).unwrap_or_default();
         for fence in missing.iter().take_while(|fence| fence.number < below) {
-            row.fence(fence.number, fence.bound);
+            row.fence(
+                fence.number,
+                Switch::RowFenced.some(fence.bound).unwrap_or(0),
+            );
         }
     }
 }

@@ -9,6 +9,7 @@ use super::cover::{Slot, Stop};
 use super::merge::{Merged, choose};
 use super::row::Row;
 use super::run::{FOLDER, RunInfo, path_of, write_run};
+use crate::switch::Switch;
 use crate::{Error, Result};
 
 impl Directory {
@@ -53,7 +54,9 @@ impl Directory {
                 Ok(Some(info))
             }
             Err(error) => {
-                now.memory.restore();
+                if Switch::FlushRestored.on() {
+                    now.memory.restore();
+                }
                 Err(error)
             }
         }

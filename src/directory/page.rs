@@ -11,6 +11,7 @@ use bytes::Bytes;
 use crate::format::bytes::{Put, check};
 use crate::format::{Fault, PAGE, StoreId, checksum};
 use crate::io::{File, Open, Storage};
+use crate::switch::Switch;
 use crate::{Error, Result};
 
 /// Pages that are read ahead at a time by who reads them in order.
@@ -21,10 +22,13 @@ pub(super) const CONTENT: usize = PAGE - 4;
 
 /// The seed of all checksums of a file.
 pub(super) fn salt_of(store: StoreId, number: u32) -> u32 {
-    checksum(checksum(0, &store.0), &number.to_le_bytes())
+    let store = Switch::RunStore.some(store.0).unwrap_or_default();
+    let number = Switch::RunNumber.some(number).unwrap_or(0);
+    checksum(checksum(0, &store), &number.to_le_bytes())
 }
 
 fn checksum_of(salt: u32, page: u32, content: &[u8]) -> u32 {
+    let page = Switch::RunPage.some(page).unwrap_or(0);
     checksum(checksum(salt, &page.to_le_bytes()), content)
 }
 
@@ -98,7 +102,8 @@ impl Pages {
         };
         let stored = bytes.split_off(CONTENT);
         let stored = stored.as_ref().try_into().map_or(0, u32::from_le_bytes);
-        check(checksum_of(self.salt, page, &bytes), stored)
+        Switch::RunSum
+            .guard(|| check(checksum_of(self.salt, page, &bytes), stored))
             .map_err(|fault| self.fault(page, fault))?;
         Ok(bytes)
     }
@@ -194,7 +199,7 @@ impl PageWriter {
         self.written += self.buffer.len() as u64;
         self.buffer.clear();
         if self.written / SYNC_EVERY > before / SYNC_EVERY {
-            self.sync()?;
+            Switch::RunSyncAhead.guard(|| self.sync())?;
         }
         Ok(())
     }
@@ -212,7 +217,7 @@ impl PageWriter {
         self.drain()?;
         seal(self.salt, 0, &mut head);
         self.write(0, &head)?;
-        self.sync()?;
+        Switch::RunSync.guard(|| self.sync())?;
         Ok(self.written)
     }
 

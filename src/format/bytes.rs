@@ -1,6 +1,7 @@
 //! Little-endian numbers in and out of slices, without indexing and without trust in any length.
 
 use super::{Fault, Features, VERSION, checksum};
+use crate::switch::Switch;
 
 /// The largest number of anything that is counted: records, batches, segments, generations.
 pub(crate) const NUMBER_MAX: u64 = i64::MAX.unsigned_abs();
@@ -20,8 +21,13 @@ impl<'a> Take<'a> {
     /// A structure of exactly `len` bytes that begins with `magic` and a version and ends in the checksum of all
     /// before it, positioned behind the version. These three keep their places in every version, so that a newer
     /// file is told from a damaged one.
-    pub(crate) fn sealed(bytes: &'a [u8], len: usize, magic: u64) -> Result<Self, Fault> {
-        let mut take = Self::unversioned(bytes, len, magic)?;
+    pub(crate) fn sealed(
+        bytes: &'a [u8],
+        len: usize,
+        magic: u64,
+        sum: Switch,
+    ) -> Result<Self, Fault> {
+        let mut take = Self::unversioned(bytes, len, magic, sum)?;
         match take.u16()? {
             VERSION => Ok(take),
             found => Err(Fault::Version {
@@ -32,11 +38,17 @@ impl<'a> Take<'a> {
     }
 
     /// As [`sealed`](Self::sealed), of a structure that has no version of its own.
-    pub(crate) fn unversioned(bytes: &'a [u8], len: usize, magic: u64) -> Result<Self, Fault> {
+    pub(crate) fn unversioned(
+        bytes: &'a [u8],
+        len: usize,
+        magic: u64,
+        sum: Switch,
+    ) -> Result<Self, Fault> {
         Self::new(bytes).magic(magic)?;
         let mut whole = Self::new(bytes);
         let covered = whole.slice(len.saturating_sub(4))?;
-        check(checksum(0, covered), whole.u32()?)?;
+        let stored = whole.u32()?;
+        sum.guard(|| check(checksum(0, covered), stored))?;
         Ok(Self {
             bytes: covered,
             at: 8,

@@ -10,6 +10,7 @@ use super::bytes::{Put, Take, check, within};
 use super::segment::Place;
 use super::{Fault, Features, PAGE, StoreId, VERSION, checksum, padded};
 use crate::mail::{AccountId, Digest};
+use crate::switch::Switch;
 
 const MAGIC: u64 = u64::from_le_bytes(*b"MKFOOTR1");
 
@@ -287,7 +288,7 @@ impl Trailer {
     /// # Errors
     /// Any [`Fault`]. [`Fault::Magic`] where the segment is simply not sealed.
     pub fn decode(page: &[u8]) -> Result<Self, Fault> {
-        let mut take = Take::sealed(page, PAGE, MAGIC)?;
+        let mut take = Take::sealed(page, PAGE, MAGIC, Switch::TrailerSum)?;
         take.zeroes(2)?;
         let features = take.features()?;
         let store = StoreId(take.array()?);
@@ -374,7 +375,7 @@ impl Trailer {
     /// # Errors
     /// [`Fault::Checksum`].
     pub fn verify_checksums(&self, table: &[u8]) -> Result<(), Fault> {
-        check(checksum(0, table), self.pages_crc)
+        Switch::FooterTableSum.guard(|| check(checksum(0, table), self.pages_crc))
     }
 }
 
@@ -397,5 +398,5 @@ fn decode_merged(take: &mut Take<'_>) -> Result<(u32, Vec<u64>), Fault> {
 /// [`Fault::Short`] or [`Fault::Checksum`].
 pub fn verify_page(place: Place, table: &[u8], number: usize, page: &[u8]) -> Result<(), Fault> {
     let stored = Take::new(table.get(number.saturating_mul(4)..).unwrap_or_default()).u32()?;
-    check(place.checksum(number as u64, page), stored)
+    Switch::FooterPageSum.guard(|| check(place.checksum(number as u64, page), stored))
 }

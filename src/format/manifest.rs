@@ -3,6 +3,7 @@
 
 use super::bytes::{Put, Take, within};
 use super::{Fault, Features, PAGE, StoreId, VERSION, checksum};
+use crate::switch::Switch;
 
 const MAGIC: u64 = u64::from_le_bytes(*b"MKMANIF1");
 
@@ -102,7 +103,7 @@ impl Manifest {
     /// # Errors
     /// Any [`Fault`]; a newer version is told apart from damage.
     pub fn decode(page: &[u8]) -> Result<Self, Fault> {
-        let mut take = Take::sealed(page, PAGE, MAGIC)?;
+        let mut take = Take::sealed(page, PAGE, MAGIC, Switch::ManifestSum)?;
         let clean = match take.u16()? {
             0 => false,
             1 => true,
@@ -149,7 +150,7 @@ impl Manifest {
     /// Offset of the slot that this generation goes to.
     #[must_use]
     pub fn slot(&self) -> u64 {
-        (self.generation % 2) * PAGE as u64
+        (Switch::ManifestSlots.number(self.generation) % 2) * PAGE as u64
     }
 }
 

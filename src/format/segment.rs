@@ -2,6 +2,7 @@
 
 use super::bytes::{Put, Take};
 use super::{Fault, Features, PAGE, StoreId, VERSION, checksum};
+use crate::switch::Switch;
 
 const MAGIC: u64 = u64::from_le_bytes(*b"MKSEGMT1");
 
@@ -87,7 +88,7 @@ impl SegmentHeader {
     /// # Errors
     /// Any [`Fault`]; a newer version or feature is told apart from damage.
     pub fn decode(page: &[u8]) -> Result<Self, Fault> {
-        let mut take = Take::sealed(page, PAGE, MAGIC)?;
+        let mut take = Take::sealed(page, PAGE, MAGIC, Switch::HeaderSum)?;
         let holds = match take.u8()? {
             0 => Holds::Batches,
             1 => Holds::Body,
@@ -134,10 +135,10 @@ impl SegmentHeader {
     #[must_use]
     pub fn place(&self) -> Place {
         let mut bytes = Vec::with_capacity(36);
-        bytes.put(&self.store.0);
-        bytes.put_u64(self.segment);
-        bytes.put_u64(self.salt);
-        bytes.put_u32(self.generation);
+        bytes.put(&Switch::PlaceStore.some(self.store.0).unwrap_or_default());
+        bytes.put_u64(Switch::PlaceSegment.number(self.segment));
+        bytes.put_u64(Switch::PlaceSalt.number(self.salt));
+        bytes.put_u32(Switch::PlaceGeneration.some(self.generation).unwrap_or(0));
         Place(checksum(0, &bytes))
     }
 }
@@ -151,6 +152,7 @@ impl Place {
     /// number or a batch sequence).
     #[must_use]
     pub fn checksum(self, number: u64, bytes: &[u8]) -> u32 {
+        let number = Switch::PlaceNumber.number(number);
         checksum(checksum(self.0, &number.to_le_bytes()), bytes)
     }
 }

@@ -2,6 +2,7 @@
 
 use super::bytes::{Put, Take, check, patch_u32};
 use super::{Fault, StoreId, VERSION, checksum};
+use crate::switch::Switch;
 
 const MAGIC: u64 = u64::from_le_bytes(*b"MKSEGLS1");
 
@@ -62,7 +63,7 @@ pub fn encode_head(store: StoreId) -> Vec<u8> {
 /// # Errors
 /// Any [`Fault`].
 pub fn decode_head(head: &[u8]) -> Result<StoreId, Fault> {
-    let mut take = Take::sealed(head, EDIT_LEN, MAGIC)?;
+    let mut take = Take::sealed(head, EDIT_LEN, MAGIC, Switch::SegmentsSum)?;
     let store = StoreId(take.array()?);
     take.end()?;
     Ok(store)
@@ -76,7 +77,11 @@ pub fn offset(index: u64) -> u64 {
 
 /// The seed of an edit's checksum: good in this store and at this place of the list only.
 fn seed(store: StoreId, index: u64) -> u32 {
-    checksum(checksum(0, &store.0), &index.to_le_bytes())
+    let store = Switch::EditStore.some(store.0).unwrap_or_default();
+    checksum(
+        checksum(0, &store),
+        &Switch::EditIndex.number(index).to_le_bytes(),
+    )
 }
 
 /// The chain checksum over the list so far and one more edit.
@@ -121,7 +126,7 @@ impl Edit {
         let mut take = Take::new(whole);
         let stored = take.u32()?;
         let covered = whole.get(4..).unwrap_or_default();
-        check(checksum(seed(store, index), covered), stored)?;
+        Switch::EditSum.guard(|| check(checksum(seed(store, index), covered), stored))?;
         let what = match take.u16()? {
             1 => What::Created,
             2 => What::Ended,

@@ -4,6 +4,7 @@
 
 use super::bytes::{Put, Take};
 use super::{Fault, PAGE, SECTOR, StoreId, checksum};
+use crate::switch::Switch;
 
 const MAGIC: u64 = u64::from_le_bytes(*b"MKTAIL01");
 
@@ -55,8 +56,8 @@ impl Tail {
     /// # Errors
     /// Any [`Fault`]; [`Fault::Foreign`] for another store's.
     pub fn decode(store: StoreId, slot: &[u8]) -> Result<Self, Fault> {
-        let mut take = Take::unversioned(slot, SECTOR, MAGIC)?;
-        if StoreId(take.array()?) != store {
+        let mut take = Take::unversioned(slot, SECTOR, MAGIC, Switch::TailSum)?;
+        if StoreId(take.array()?) != store && Switch::TailStore.on() {
             return Err(Fault::Foreign);
         }
         let tail = Self {
@@ -75,6 +76,6 @@ impl Tail {
     /// Offset of the slot that the batch `written` goes to.
     #[must_use]
     pub fn slot(&self) -> u64 {
-        (self.written % 2) * PAGE as u64
+        (Switch::TailSlots.number(self.written) % 2) * PAGE as u64
     }
 }

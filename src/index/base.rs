@@ -10,6 +10,7 @@ use super::plan::{Draft, Drafted};
 use crate::error::{Error, Result};
 use crate::format::change::{Base, Change};
 use crate::format::record::RecordHeader;
+use crate::switch::Switch;
 
 /// The parts of a base that were met so far.
 #[derive(Clone, Debug)]
@@ -56,7 +57,10 @@ impl Fold {
 
     fn become_base(&mut self, header: &RecordHeader, gathering: Gathering) {
         let state = base::decode(&Bytes::from(gathering.bytes)).ok();
-        let fits = |state: &Self| state.id == self.id && state.last_record == gathering.covers;
+        let fits = |state: &Self| {
+            (state.id == self.id || !Switch::BaseAccount.on())
+                && (state.last_record == gathering.covers || !Switch::BaseCovers.on())
+        };
         let Some(mut state) = state.filter(fits) else {
             self.bad_bases += 1;
             return;

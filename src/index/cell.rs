@@ -17,6 +17,7 @@ use crate::format::change::Change;
 use crate::format::record::RecordHeader;
 use crate::log::Log;
 use crate::mail::AccountId;
+use crate::switch::Switch;
 
 /// An account that is in use.
 #[derive(Debug)]
@@ -203,7 +204,9 @@ impl State {
                 Some(Err(_)) => {
                     // What came after was built on it, and has failed with it.
                     if let Some((_, failed)) = self.pending.back() {
-                        self.durable.burn(failed);
+                        if Switch::FailedBurned.on() {
+                            self.durable.burn(failed);
+                        }
                     }
                     self.pending.clear();
                 }
@@ -251,7 +254,11 @@ impl State {
 
     /// The account as it is durable.
     pub(crate) fn durable(&self) -> &Head {
-        &self.durable
+        if Switch::DurableShown.on() {
+            &self.durable
+        } else {
+            self.head()
+        }
     }
 
     pub(super) fn durable_mut(&mut self) -> &mut Head {

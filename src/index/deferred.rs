@@ -19,6 +19,7 @@ use crate::format::change::{Change, Deferred};
 use crate::log::Log;
 use crate::mail::{AccountId, MailboxName};
 use crate::options::Durability;
+use crate::switch::Switch;
 
 /// Deferred deliveries that become entries with one batch, at most.
 const ASSIGNED_AT_ONCE: usize = 256;
@@ -283,7 +284,7 @@ impl Index {
             let rests_on = state.last_batch();
             if records.list.is_empty() {
                 drop(state);
-                return self.log.commit(rests_on, ()).wait();
+                return Switch::DeferredWaits.guard(|| self.log.commit(rests_on, ()).wait());
             }
             self.list(&mut state, cell.id);
             let joined = self.log.join(Durability::Durable, &[rests_on], |group| {

@@ -10,11 +10,12 @@ use crate::directory::{ImageAt, Row};
 use crate::error::Result;
 
 use super::fold::Fold;
+use crate::switch::Switch;
 
 impl Index {
     /// Saves the account as it is durable, if its chain has grown enough. Reads what the image lacks from the log.
     pub(super) fn save_image(&self, cell: &Arc<Cell>) -> Result<()> {
-        if self.is_unread(cell.id) {
+        if Switch::ImageGiven.on() && self.is_unread(cell.id) {
             return Ok(());
         }
         let (fold, row) = {
@@ -26,7 +27,7 @@ impl Index {
             }
         };
         // Again: it may have been loaded just now.
-        if self.is_unread(cell.id) {
+        if Switch::ImageGiven.on() && self.is_unread(cell.id) {
             return Ok(());
         }
         if row.records <= self.log.options().chain_max {
@@ -49,7 +50,9 @@ impl Index {
     fn grown(&self, fold: &Fold, row: &Row) -> Result<Option<Grown>> {
         // Pieces hold records of the account only: over a fence it is written whole.
         let fenced = |at: &ImageAt| self.last_fence() > at.record;
-        let newest = row.image.filter(|at| !fenced(at));
+        let newest = row
+            .image
+            .filter(|at| !fenced(at) || !Switch::ImageFenced.on());
         let records = match &newest {
             Some(at) => {
                 let below = fold.last_record + 1;
@@ -106,7 +109,7 @@ impl Index {
             return Ok(());
         }
         let fold = self.fold(&cell)?;
-        if self.is_unread(id) {
+        if Switch::ImageGiven.on() && self.is_unread(id) {
             return Ok(());
         }
         let (whole, records) = {

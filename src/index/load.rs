@@ -17,6 +17,7 @@ use crate::error::Result;
 use crate::format::change::Change;
 use crate::format::record::RecordHeader;
 use crate::mail::AccountId;
+use crate::switch::Switch;
 
 /// A chain with more records is taken over segment by segment, oldest first, so that memory is bounded by a segment: the
 /// index was lost, and the account is large.
@@ -167,7 +168,9 @@ impl Index {
             self.take(fold, last, after, &is_base)?;
         }
         // Also where the last ones are lost: the row was made from them, and knows what they gave out.
-        fold.reach(row);
+        if Switch::RowReached.on() {
+            fold.reach(row);
+        }
         Ok(())
     }
 
@@ -182,11 +185,11 @@ impl Index {
         let chain = self
             .log
             .account_records(fold.id, newest + 1, from, starts)?;
-        if !chain.given {
+        if !chain.given && Switch::UnreadNoted.on() {
             self.unread.lock().insert(fold.id);
         }
         self.note_lost(&chain.lost);
-        self.fence_all(&chain.lost)?;
+        Switch::LossFenced.guard(|| self.fence_all(&chain.lost))?;
         for (header, change) in &chain.records {
             self.apply(fold, header, change);
         }

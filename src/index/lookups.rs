@@ -19,6 +19,7 @@ use super::plan::{ColdDraft, INBOX_ID};
 use crate::error::{Error, Result};
 use crate::format::Fault;
 use crate::mail::MailboxName;
+use crate::switch::Switch;
 
 /// Threads at most.
 const THREADS_MAX: usize = 4;
@@ -272,7 +273,7 @@ impl Index {
             return Ok(served.then_some(INBOX_ID));
         };
         let named = fold.usable(mailbox);
-        if named.is_none() && self.is_unread(fold.id) {
+        if Switch::MailboxVouched.on() && named.is_none() && self.is_unread(fold.id) {
             // It may be there, in what the disk did not give.
             return Err(Error::fault(self.log.path_of_log(), 0, Fault::Lost));
         }

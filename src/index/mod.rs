@@ -70,6 +70,7 @@ use crate::io::Storage;
 use crate::log::{Log, LostMessage};
 use crate::mail::AccountId;
 use crate::stat::{Health, Stat};
+use crate::switch::Switch;
 use cells::{COLD, Cells, Glance};
 use image::store::ImageStore;
 use sources::Segments;
@@ -305,8 +306,12 @@ impl Index {
         };
         let now = u32::try_from(self.log.options().host.now_ms() / 1000).unwrap_or(u32::MAX);
         let high = self.high.load(Ordering::Relaxed).max(now);
-        self.floor
-            .fetch_max(high.saturating_add(fence.bound), Ordering::Relaxed);
+        self.floor.fetch_max(
+            Switch::FloorFenced
+                .some(high.saturating_add(fence.bound))
+                .unwrap_or(0),
+            Ordering::Relaxed,
+        );
         self.directory.note(&header, &Change::Fence(fence));
         self.uncovered.set_fences(self.directory.fences());
         self.last_fence.fetch_max(number, Ordering::Release);

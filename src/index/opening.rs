@@ -19,6 +19,7 @@ use crate::io::Storage;
 use crate::log::{Log, RecoveryReport, Replay, SegmentInfo};
 use crate::mail::{AccountId, NameKey};
 use crate::options::Options;
+use crate::switch::Switch;
 
 /// Takes the records of the log's tail into rows.
 #[derive(Debug, Default)]
@@ -38,7 +39,7 @@ struct Tail {
 
 impl Replay for Tail {
     fn begin(&mut self, from: u64, fitted: bool) {
-        if !fitted {
+        if !fitted && Switch::TailForgotten.on() {
             *self = Self::default();
         }
         self.from = from;
@@ -173,10 +174,9 @@ impl Index {
             false => options,
         };
         if !options.read_only {
-            // Somebody may have removed the whole folder: it is made again, or else nothing in it can be.
-            let _ = storage
-                .create_folder("index")
-                .and_then(|()| storage.sync_dir(""));
+            // Somebody may have removed the whole folder: it is made again, or else nothing in it can be. The opening of
+            // the log makes its name durable.
+            let _ = storage.create_folder("index");
         }
         // Whatever is wrong with it: everything it says can be found again.
         let checkpoint = Checkpoint::load(&*storage);
@@ -202,7 +202,10 @@ impl Index {
             &mut tail,
             position.as_ref(),
         )?;
-        let fits = |checkpoint: &Checkpoint| log.fitted() && checkpoint.store == log.store();
+        let fits = |checkpoint: &Checkpoint| {
+            (log.fitted() || !Switch::CheckpointFits.on())
+                && (checkpoint.store == log.store() || !Switch::CheckpointStore.on())
+        };
         let had_one = checkpoint.is_some();
         let checkpoint = checkpoint.filter(fits);
         damage += u64::from(had_one && checkpoint.is_none());
@@ -210,8 +213,8 @@ impl Index {
         tail.hit.dedup();
         recovery.accounts_hit = std::mem::take(&mut tail.hit);
         let given = Given {
-            all: recovery.unreadable == 0,
-            some: recovery.blank == 0,
+            all: recovery.unreadable == 0 || !Switch::AllVouched.on(),
+            some: recovery.blank == 0 || !Switch::BlankNotSaved.on(),
         };
         let index = Self::put_together(storage, Arc::new(log), checkpoint, tail, given)?;
         index.work.damage.store(damage, Ordering::Relaxed);
@@ -233,7 +236,10 @@ impl Index {
         let known = checkpoint.as_ref();
         let runs = known.map_or(&[][..], |known| &known.runs);
         let images = known.map_or(&[][..], |known| &known.images);
-        let next_file = next_file(&*storage).max(known.map_or(1, |known| known.next_file));
+        let next_file = Switch::FileNumberFree
+            .some(next_file(&*storage))
+            .unwrap_or(1)
+            .max(known.map_or(1, |known| known.next_file));
         let directory = Directory::open(
             Arc::clone(&storage),
             store,

@@ -9,6 +9,7 @@ use super::Index;
 use crate::error::{Error, Result};
 use crate::io::{Kind, Storage};
 use crate::stat::Rebuild;
+use crate::switch::Switch;
 
 const FOLDER: &str = "index";
 const CHECKPOINT: &str = "CHECKPOINT";
@@ -27,8 +28,8 @@ pub(super) fn drop_derived(storage: &dyn Storage) -> Result<()> {
             _ => Ok(()),
         }
     };
-    let sync = || {
-        let synced = storage.sync_dir(FOLDER);
+    let sync = |switch: Switch| {
+        let synced = switch.guard(|| storage.sync_dir(FOLDER));
         synced.map_err(|error| Error::io("sync", FOLDER, error))
     };
     let files = match storage.list(FOLDER) {
@@ -37,14 +38,14 @@ pub(super) fn drop_derived(storage: &dyn Storage) -> Result<()> {
     };
     // First and durably: what it names could otherwise be gone, and a number given to another file.
     remove(CHECKPOINT)?;
-    sync()?;
+    sync(Switch::DropCheckpointSync)?;
     let others = files
         .iter()
         .filter(|file| file.kind != Kind::Folder && file.name != CHECKPOINT);
     for file in others {
         remove(&file.name)?;
     }
-    sync()
+    sync(Switch::DropDerivedSync)
 }
 
 impl Index {

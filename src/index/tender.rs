@@ -20,6 +20,7 @@ use crate::format::change::Change;
 use crate::log::{Position, SegmentInfo};
 use crate::mail::AccountId;
 use crate::stat::Rebuild;
+use crate::switch::Switch;
 
 /// Accounts that wait for a new image, at most. Who is passed over is found again when it is used.
 const IMAGES_WAITING: usize = 64 << 10;
@@ -305,12 +306,12 @@ impl Index {
             return Ok(());
         };
         self.settle_all();
-        self.sync_images()?;
+        Switch::ImagesBeforeCheckpoint.guard(|| self.sync_images())?;
         let sync = || self.log.sync_written();
         let flushed = self.directory.flush(position.next_record, sync)?;
         self.write_checkpoint(saved, position)?;
         // Else rows that only memory has may say that an image went elsewhere.
-        if flushed.is_some() {
+        if flushed.is_some() || !Switch::ImagesDroppedLate.on() {
             self.drop_dead_images()?;
         }
         self.work.saved_len.store(log_len, Ordering::Relaxed);
@@ -361,6 +362,9 @@ impl Index {
             uid_validity_max: self.high.load(Ordering::Relaxed),
             uid_validity_floor: self.floor.load(Ordering::Relaxed),
         };
+        if !Switch::RunsDroppedLate.on() {
+            self.directory.remove_files_not_in_use(&[])?;
+        }
         checkpoint.save(&*self.storage)?;
         saved.generation += 1;
         (saved.at, saved.when) = (Some(position), Instant::now());
@@ -468,7 +472,7 @@ impl Index {
             return Ok(false);
         }
         self.high.fetch_max(high, Ordering::Relaxed);
-        if let Some(refusal) = scan.refusal {
+        if let Some(refusal) = scan.refusal.filter(|_| Switch::RebuildGiven.on()) {
             // A run without what the disk does not give now would hide it for good. It is asked through its footer.
             return Err(refusal);
         }

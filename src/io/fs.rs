@@ -25,6 +25,7 @@ use rustix::io::{Errno, retry_on_intr};
 
 use super::map::Map;
 use super::{File, Held, Host, Kind, Listed, Open, Storage};
+use crate::switch::Switch;
 
 /// How any folder is opened.
 const FOLDER: OFlags = OFlags::RDONLY
@@ -196,17 +197,19 @@ impl Storage for Directory {
     }
 
     fn sync_dir(&self, folder: &str) -> io::Result<()> {
-        Ok(rustix::fs::fsync(self.folder(folder)?)?)
+        Switch::DiskNameSync.guard(|| Ok(rustix::fs::fsync(self.folder(folder)?)?))
     }
 
     fn lock(&self, name: &str, owner: &str) -> io::Result<Box<dyn Send + Sync>> {
         let file = self.regular(name, OFlags::RDWR | OFlags::CREATE)?;
         // This lock belongs to the open file, not to the process: a second handle of this process is kept out
         // like another process, and closing an unrelated handle of the file does not give it up.
-        file.try_lock().map_err(|error| match error {
-            TryLockError::WouldBlock => ErrorKind::WouldBlock.into(),
-            TryLockError::Error(error) => error,
-        })?;
+        Switch::DiskLock
+            .guard(|| file.try_lock())
+            .map_err(|error| match error {
+                TryLockError::WouldBlock => ErrorKind::WouldBlock.into(),
+                TryLockError::Error(error) => error,
+            })?;
         file.set_len(0)?;
         write_all(&file, &[owner.as_bytes()], 0)?;
         Ok(Box::new(file))
@@ -243,7 +246,7 @@ impl File for RealFile {
 
     fn sync(&self) -> io::Result<()> {
         // Not repeated when a signal interrupts it: whether a second sync would cover the same bytes is unknown.
-        Ok(rustix::fs::fdatasync(&self.file)?)
+        Switch::DiskSync.guard(|| Ok(rustix::fs::fdatasync(&self.file)?))
     }
 
     fn len(&self) -> io::Result<u64> {
@@ -375,7 +378,7 @@ fn create_durably(path: &Path) -> io::Result<()> {
         Mode::empty(),
     ) {
         Err(Errno::ACCESS) if !made => Ok(()), // made by an administrator, above what we may read
-        other => Ok(rustix::fs::fsync(other?)?),
+        other => Switch::VolumeNameSync.guard(|| Ok(rustix::fs::fsync(other?)?)),
     }
 }
 

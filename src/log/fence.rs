@@ -6,6 +6,7 @@ use crate::format::change::{Change, Fence};
 use crate::format::record::RecordHeader;
 use crate::mail::AccountId;
 use crate::options::Durability;
+use crate::switch::Switch;
 
 impl Log {
     /// Logs that the records `first_lost` to `last_lost`, of which `bytes` bytes of the log are left, are lost. Returns the
@@ -41,7 +42,7 @@ impl Log {
             let Some((batch, number)) = joined else {
                 continue;
             };
-            self.shared.wait(batch)?;
+            Switch::FenceWaits.guard(|| self.shared.wait(batch))?;
             let header = RecordHeader {
                 number,
                 previous: 0,

@@ -16,6 +16,7 @@ use super::segment::Segment;
 use super::writer::Active;
 use crate::error::{Error, Result};
 use crate::io::{File, Open};
+use crate::switch::Switch;
 
 /// What the names of prepared files begin with.
 pub(super) const SPARE: &str = "log/spare";
@@ -272,7 +273,7 @@ impl Shared {
         while at < len {
             let piece = (len - at).min(FILL_AT_ONCE);
             fill_from(&*file, at, piece)?;
-            file.sync()?;
+            Switch::SpareSync.guard(|| file.sync())?;
             at += piece;
         }
         Ok(file)
@@ -299,7 +300,7 @@ impl Shared {
             writer.tail.clone()
         };
         if let Some(tail) = tail {
-            let _ = tail.sync();
+            let _ = Switch::TailIdleSync.guard(|| tail.sync());
         }
     }
 }

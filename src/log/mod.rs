@@ -64,6 +64,7 @@ use crate::format::change::{BodyAt, Change};
 use crate::format::record::RecordHeader;
 use crate::io::Storage;
 use crate::options::{Durability, Options};
+use crate::switch::Switch;
 use files::Files;
 use keeper::Keeper;
 use ledger::Ledger;
@@ -242,7 +243,7 @@ impl Log {
         let _held = self.shared.hold()?;
         self.shared.flush()?;
         self.shared.sync_some();
-        self.shared.writer.lock().sync(&self.shared)
+        Switch::StoreSync.guard(|| self.shared.writer.lock().sync(&self.shared))
     }
 
     /// Makes everything written so far durable; returns where the log's tail begins then: all batches in front of it have
@@ -256,13 +257,13 @@ impl Log {
         self.shared.sync_some();
         let position = {
             let mut writer = self.shared.writer.lock();
-            writer.sync(&self.shared)?;
+            Switch::CheckpointLogSync.guard(|| writer.sync(&self.shared))?;
             writer.position()
         };
         // Who wrote the last batch may not have said so yet. Whoever asked now what is durable of an account would not
         // find it there, nor behind the position.
         if let Some(position) = &position {
-            self.shared.wait(position.batch)?;
+            Switch::CheckpointWaits.guard(|| self.shared.wait(position.batch))?;
         }
         Ok(position)
     }

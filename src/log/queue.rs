@@ -13,6 +13,7 @@ use super::Shared;
 use super::group::{Group, GroupWriter};
 use crate::error::{Error, Result};
 use crate::options::Durability;
+use crate::switch::Switch;
 
 /// A group that has this many bytes is closed and the next one begun, so that one batch stays a modest write.
 const GROUP_FULL: usize = 4 << 20;
@@ -68,7 +69,7 @@ impl Queue {
     }
 
     pub(super) fn stop(&mut self, why: &Error) {
-        if self.stopped.is_none() {
+        if Switch::StopNoted.on() && self.stopped.is_none() {
             self.stopped = Some(Error::Stopped {
                 source: Arc::new(why.clone()),
             });
@@ -77,9 +78,9 @@ impl Queue {
 
     fn refuse(&self) -> Result<()> {
         match &self.stopped {
-            Some(stopped) => Err(stopped.clone()),
-            None if self.closed => Err(Error::Closed),
-            None => Ok(()),
+            Some(stopped) if Switch::StopRefuses.on() => Err(stopped.clone()),
+            _ if Switch::CloseRefuses.on() && self.closed => Err(Error::Closed),
+            _ => Ok(()),
         }
     }
 
@@ -115,7 +116,11 @@ impl Queue {
 
     /// All batches from `first` on that exist have failed.
     fn fail_from(&mut self, first: u64, error: &Error) -> u64 {
-        let last = self.next_batch - 1;
+        let last = if Switch::FailBehind.on() {
+            self.next_batch - 1
+        } else {
+            first
+        };
         match self.failures.last_mut() {
             Some((_, before, reason)) if *before + 1 == first => {
                 *before = last;
@@ -123,7 +128,9 @@ impl Queue {
             }
             _ => self.failures.push((first, last, error.clone())),
         }
-        self.groups.clear();
+        if Switch::FailBehind.on() {
+            self.groups.clear();
+        }
         last
     }
 }
@@ -160,7 +167,7 @@ impl Shared {
         queue.refuse()?;
         if rests_on
             .iter()
-            .any(|batch| queue.failure_of(*batch).is_some())
+            .any(|batch| Switch::FailedRest.on() && queue.failure_of(*batch).is_some())
         {
             return Ok(None);
         }
@@ -301,7 +308,7 @@ struct Leadership<'a> {
 
 impl Drop for Leadership<'_> {
     fn drop(&mut self) {
-        if !self.ended {
+        if Switch::LeaderPanic.on() && !self.ended {
             let mut queue = self.shared.queue.lock();
             let done = self
                 .shared

@@ -37,6 +37,7 @@ use crate::format::change::Change;
 use crate::format::record::RecordHeader;
 use crate::io::{Open, Storage};
 use crate::options::Options;
+use crate::switch::Switch;
 use finish::Parts;
 use opening::Opening;
 use start::Start;
@@ -172,11 +173,12 @@ impl Log {
             opening.make_durable(active.as_ref())?;
             let (nonce, epoch) = (options.host.unique(), tail.epoch());
             ledger.update(|manifest| {
-                manifest.epoch = manifest.epoch.max(epoch) + 1;
-                manifest.nonce = nonce;
-                manifest.clean = false;
+                manifest.epoch = manifest.epoch.max(Switch::EpochOfTail.number(epoch))
+                    + Switch::EpochRaised.number(1);
+                manifest.nonce = Switch::NonceNew.some(nonce).unwrap_or_default();
+                manifest.clean &= !Switch::OpenedUnclean.on();
             })?;
-            if opening.is_sure() {
+            if opening.is_sure() || !Switch::OrphansSure.on() {
                 let (large, named) = (&listed.large, &opening.large);
                 list::drop_orphans(&*storage, &mut ledger, large, named, start.large_above)?;
             }

@@ -15,6 +15,7 @@ use crate::format::change::Change;
 use crate::format::record::{Class, RecordHeader};
 use crate::format::{Fault, PAGE};
 use crate::mail::AccountId;
+use crate::switch::Switch;
 
 /// Bytes that a scan reads at a time.
 const WINDOW: usize = 1 << 20;
@@ -217,7 +218,11 @@ fn walk_all(segment: &Segment, each: &mut dyn FnMut(&RecordHeader)) -> Result<()
         each(&walked.frame.header);
         ControlFlow::Continue(())
     });
-    match &scanner.refusal {
+    match scanner
+        .refusal
+        .as_ref()
+        .filter(|_| Switch::SearchGiven.on())
+    {
         Some(refusal) => Err(segment.refused(refusal)),
         None => Ok(()),
     }

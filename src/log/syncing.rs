@@ -13,6 +13,7 @@ use super::Shared;
 use super::segment::Segment;
 use crate::error::{Error, Result};
 use crate::io::File;
+use crate::switch::Switch;
 
 /// Written bytes that the log thread syncs ahead.
 const MUCH: u64 = 16 << 20;
@@ -45,7 +46,7 @@ impl Syncing {
         }
         self.file.sync().map_err(|source| {
             let error = self.segment.io("sync")(source);
-            *failed = Some(error.clone());
+            *failed = Switch::SyncFailureKept.some(error.clone());
             error
         })
     }
@@ -77,11 +78,15 @@ impl Shared {
 
     /// The log thread's part: what is only written shall not gather.
     pub(super) fn sync_much(&self) {
-        self.sync_ahead(MUCH);
+        if Switch::SyncMuchAhead.on() {
+            self.sync_ahead(MUCH);
+        }
     }
 
     /// For a sync that is about to follow under the writer's lock.
     pub(super) fn sync_some(&self) {
-        self.sync_ahead(SOME);
+        if Switch::SyncSomeAhead.on() {
+            self.sync_ahead(SOME);
+        }
     }
 }

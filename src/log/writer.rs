@@ -21,6 +21,7 @@ use crate::format::tail::Tail;
 use crate::format::{Features, PAGE, batch};
 use crate::io::{File, Open};
 use crate::options::{Durability, Options};
+use crate::switch::Switch;
 
 /// Smallest segment that is made, in bytes, unless the option is smaller. The next one is half the log until the option
 /// is reached: their number stays bounded, a small store stays small, and a new one soon gets to a prepared segment.
@@ -96,7 +97,9 @@ impl Writer {
         self.make_room(shared, group.payload_len(), group.first_record, group.batch)
             .map_err(|error| (error, false))?;
         self.write(shared, group).map_err(|error| {
-            self.abandon(shared, &error);
+            if Switch::AbandonWrite.on() {
+                self.abandon(shared, &error);
+            }
             (error, true)
         })
     }
@@ -105,7 +108,7 @@ impl Writer {
     /// never succeeds again: the sync of another file says nothing about them.
     pub(super) fn sync(&mut self, shared: &Shared) -> Result<()> {
         self.sync_active(shared)?;
-        self.doubtful.clone().map_or(Ok(()), Err)
+        Switch::DoubtTold.guard(|| self.doubtful.clone().map_or(Ok(()), Err))
     }
 
     fn sync_active(&mut self, shared: &Shared) -> Result<()> {
@@ -116,11 +119,15 @@ impl Writer {
             Ok(()) => {
                 (active.unsynced, active.unsynced_bytes) = (false, 0);
                 self.durable = self.written;
-                self.write_tail(shared);
+                if Switch::TailOnSync.on() {
+                    self.write_tail(shared);
+                }
                 Ok(())
             }
             Err(error) => {
-                self.abandon(shared, &error);
+                if Switch::AbandonSync.on() {
+                    self.abandon(shared, &error);
+                }
                 Err(error)
             }
         }
@@ -137,16 +144,17 @@ impl Writer {
     /// The active segment takes no more: it failed.
     fn abandon(&mut self, shared: &Shared, why: &Error) {
         if let Some(active) = self.active.take() {
-            if active.unsynced && self.doubtful.is_none() {
+            if Switch::DoubtNoted.on() && active.unsynced && self.doubtful.is_none() {
                 self.doubtful = Some(why.clone());
             }
             shared.files.release(active.segment.slot());
-            self.ended.push(Edit {
+            let ended = Edit {
                 what: What::Ended,
                 end: active.end,
                 next_record: self.next_record,
                 ..edit_of(&active.segment, What::Ended)
-            });
+            };
+            self.ended.extend(Switch::EndedEdit.some(ended));
         }
     }
 
@@ -166,7 +174,7 @@ impl Writer {
             }
             // Batches of another segment say that all before them are durable: make it so.
             // Where that fails the segment is given up, which the next one's listing says.
-            let _ = self.sync_active(shared);
+            let _ = Switch::RotationSync.guard(|| self.sync_active(shared));
         }
         self.begin_segment(shared, payload_len, first_record, first_batch)
     }
@@ -196,12 +204,16 @@ impl Writer {
         let segment = Segment::new(header, path, name, Arc::clone(&file), &shared.files);
         let segment = Arc::new(segment);
         let mut edits = self.ended.clone();
-        edits.push(edit_of(&segment, What::Created));
+        edits.extend(Switch::CreatedEdit.some(edit_of(&segment, What::Created)));
         let (durable, next_record) = (self.durable, self.next_record);
         // With the marks: while the new segment is empty, nothing else says how far the one before it reached.
         shared.ledger.lock().append(&edits, |manifest| {
+            let (durable, next) = (
+                Switch::RotationDurable.number(durable),
+                Switch::RotationNext.number(next_record),
+            );
             manifest.durable_batch = manifest.durable_batch.max(durable);
-            manifest.next_record = manifest.next_record.max(next_record);
+            manifest.next_record = manifest.next_record.max(next);
         })?;
         self.ended.clear();
         shared.publish(Arc::clone(&segment));
@@ -259,7 +271,7 @@ impl Writer {
             epoch: self.epoch,
             nonce: self.nonce,
             first_record: group.first_record,
-            durable: self.durable,
+            durable: Switch::HeadDurable.number(self.durable),
             commit_ms: shared.options.host.now_ms(),
             count: group.record_count(),
             previous: self.last_crc,
@@ -273,7 +285,7 @@ impl Writer {
         file.write_at(&[&head, records, bodies, pad], active.end)
             .map_err(active.segment.io("write"))?;
         if group.durability == Durability::Durable {
-            active.syncing.sync()?;
+            Switch::CommitSync.guard(|| active.syncing.sync())?;
             (active.unsynced, active.unsynced_bytes) = (false, 0);
             self.durable = group.batch;
         } else {
@@ -305,7 +317,7 @@ impl Writer {
         let spare_len = segment_len(log_len, &shared.options);
         shared.work.written(active, durable, spare_len);
         // Of batches that were only written, the log thread tells TAIL when there is time.
-        if durable || !shared.options.background {
+        if Switch::TailOnCommit.on() && (durable || !shared.options.background) {
             self.write_tail(shared);
         }
         Ok(())
@@ -370,8 +382,12 @@ pub(super) fn make_file(
         None => storage.open(name, Open::Create).map_err(io("create"))?,
     };
     file.write_at(&[&header.encode()], 0).map_err(io("write"))?;
-    file.sync().map_err(io("sync"))?;
-    storage.sync_dir("log").map_err(io("sync the folder of"))?;
+    Switch::SegmentSync
+        .guard(|| file.sync())
+        .map_err(io("sync"))?;
+    Switch::SegmentNameSync
+        .guard(|| storage.sync_dir("log"))
+        .map_err(io("sync the folder of"))?;
     Ok(file)
 }
 

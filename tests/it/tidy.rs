@@ -13,8 +13,8 @@ const LINES_MAX: usize = 600;
 /// What the lower layers may name of this crate, besides nothing.
 const MAY_NAME: [(&str, &[&str]); 3] = [
     ("mail", &["mail"]),
-    ("format", &["format", "mail", "error"]),
-    ("io", &["io", "mail"]),
+    ("format", &["format", "mail", "error", "switch"]),
+    ("io", &["io", "mail", "switch"]),
 ];
 /// What the log, which stands on them, and the directory above it may not: everything above themselves.
 const MAY_NOT_NAME: [(&str, &[&str]); 2] = [

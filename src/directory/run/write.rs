@@ -10,6 +10,7 @@ use crate::directory::row::{Row, prefix_of};
 use crate::format::{Fault, StoreId};
 use crate::io::Storage;
 use crate::mail::AccountId;
+use crate::switch::Switch;
 use crate::{Error, Result};
 
 /// Writes the run with the rows of the records in `range`; `expected` is about how many they are, for the size of the
@@ -37,7 +38,7 @@ pub(crate) fn write_run<E: From<Error>>(
         .map_err(E::from)
         .and_then(|writer| writer.write(range, rows));
     let synced = written.and_then(|info| {
-        let synced = storage.sync_dir(FOLDER);
+        let synced = Switch::RunNameSync.guard(|| storage.sync_dir(FOLDER));
         synced.map_err(|error| Error::io("sync", FOLDER, error))?;
         Ok(info)
     });

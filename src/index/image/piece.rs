@@ -21,6 +21,7 @@ use crate::format::change::Change;
 use crate::format::record::RecordHeader;
 use crate::format::{Fault, VERSION, checksum};
 use crate::mail::{AccountId, Summary};
+use crate::switch::Switch;
 
 pub(super) const MAGIC: u64 = u64::from_le_bytes(*b"MKIPIEC1");
 
@@ -145,7 +146,7 @@ pub(crate) fn encode(head: &Head, records: &Records) -> Vec<u8> {
 /// Any [`Fault`]: it is no piece, or not one that was written whole and sound.
 pub(crate) fn open(bytes: &[u8]) -> Result<(Head, Records), Fault> {
     let len = bytes.len();
-    let mut take = Take::sealed(bytes, len, MAGIC)?;
+    let mut take = Take::sealed(bytes, len, MAGIC, Switch::PieceSum)?;
     take.zeroes(2)?;
     let claimed = u64::from(take.u32()?);
     within("bytes of a piece", claimed, len as u64, len as u64)?;

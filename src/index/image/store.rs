@@ -30,6 +30,7 @@ use crate::format::bytes::{NUMBER_MAX, Put, Take, check, patch_u32, within};
 use crate::format::{Fault, StoreId, checksum, padded};
 use crate::io::{File, Open, Storage};
 use crate::mail::AccountId;
+use crate::switch::Switch;
 
 const MAGIC: u64 = u64::from_le_bytes(*b"MKIMAGE1");
 
@@ -140,7 +141,7 @@ impl ImageStore {
         let pad = padding.get(..padded(blob.len(), ALIGN as usize) - blob.len());
         active.unsynced.insert(number, Arc::clone(&file));
         if let Err(source) = file.write_at(&[&head, blob, pad.unwrap_or_default()], offset) {
-            active.open = None;
+            active.open.take_if(|_| Switch::ImageWriteFailed.on());
             let error = Error::io("write", self.path(number), source);
             // What it holds already is whole: only a sync that fails makes that doubtful.
             return Err(error);
@@ -208,13 +209,17 @@ impl ImageStore {
             )
         };
         for (number, file) in files {
-            if let Err(source) = file.sync() {
+            if let Err(source) = Switch::ImageSync.guard(|| file.sync()) {
                 let error = Error::io("sync", self.path(number), source);
-                self.fail(number, error);
+                if Switch::ImageFailureKept.on() {
+                    self.fail(number, error);
+                }
             }
         }
-        if unnamed && let Err(source) = self.storage.sync_dir(FOLDER) {
-            self.active.lock().unnamed = true;
+        if unnamed
+            && let Err(source) = Switch::ImageNameSync.guard(|| self.storage.sync_dir(FOLDER))
+        {
+            self.active.lock().unnamed = Switch::ImageNameKept.on();
             return Err(Error::io("sync", self.describe(FOLDER), source));
         }
         match self.state.lock().failed.values().next() {
@@ -332,16 +337,19 @@ impl ImageStore {
 
     /// The checksum of a head at its place.
     fn sum(&self, number: u32, offset: u64, head: &[u8]) -> u32 {
-        let sum = checksum(0, &self.store.0);
+        let store = Switch::BlobStore.some(self.store.0).unwrap_or_default();
+        let number = Switch::BlobFile.some(number).unwrap_or(0);
+        let sum = checksum(0, &store);
         let sum = checksum(sum, &number.to_le_bytes());
-        let sum = checksum(sum, &offset.to_le_bytes());
+        let sum = checksum(sum, &Switch::BlobOffset.number(offset).to_le_bytes());
         checksum(sum, head.get(12..HEAD).unwrap_or_default())
     }
 
     fn found(&self, number: u32, offset: u64, head: &[u8]) -> Result<Found, Fault> {
         let mut take = Take::new(head);
         take.magic(MAGIC)?;
-        check(self.sum(number, offset, head), take.u32()?)?;
+        let stored = take.u32()?;
+        Switch::BlobSum.guard(|| check(self.sum(number, offset, head), stored))?;
         let len = take.u32()?;
         within("length of a blob", len.into(), 1, u32::MAX.into())?;
         let account = AccountId::from_bytes(take.array()?);
@@ -404,8 +412,12 @@ impl Blobs for ImageStore {
         let bytes = self.range(at.file, at.offset, HEAD.saturating_add(at.len as usize))?;
         let found = self.found(at.file, at.offset, &bytes).map_err(fault)?;
         let (len, record) = (found.at.len.into(), found.at.record);
-        within("length of a blob", len, at.len.into(), at.len.into()).map_err(fault)?;
-        within("record of a blob", record, at.record, at.record).map_err(fault)?;
+        Switch::BlobLength
+            .guard(|| within("length of a blob", len, at.len.into(), at.len.into()))
+            .map_err(fault)?;
+        Switch::BlobRecord
+            .guard(|| within("record of a blob", record, at.record, at.record))
+            .map_err(fault)?;
         Ok(bytes.slice(HEAD..))
     }
 

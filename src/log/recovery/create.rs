@@ -4,6 +4,7 @@ use crate::error::{Error, Result};
 use crate::io::{Open, Storage};
 use crate::log::ledger::{Ledger, MANIFEST};
 use crate::options::Options;
+use crate::switch::Switch;
 
 /// Sees to it that there is a store in `storage`: creates one in an empty folder where the options allow it.
 pub(crate) fn find_or_create(storage: &dyn Storage, options: &Options) -> Result<()> {
@@ -61,8 +62,13 @@ pub(crate) fn lock(storage: &dyn Storage, options: &Options) -> Result<Box<dyn S
         options.host.identity(),
         options.host.now_ms()
     );
+    let name = if Switch::WriterLock.on() {
+        LOCK.to_owned()
+    } else {
+        options.host.unique().iter().map(u8::to_string).collect()
+    };
     storage
-        .lock(LOCK, &owner)
+        .lock(&name, &owner)
         .map_err(|source| match source.kind() {
             std::io::ErrorKind::WouldBlock => {
                 let path = storage.describe();

@@ -19,6 +19,7 @@ use crate::log::queue::Queue;
 use crate::log::writer::{Active, Writer, segment_len};
 use crate::log::{Log, Shared};
 use crate::options::Options;
+use crate::switch::Switch;
 
 /// What an open log is put together from.
 pub(super) struct Parts {
@@ -37,20 +38,28 @@ impl Opening<'_> {
     /// Cuts a torn tail (into quarantine first), then syncs what was recovered: once shown, it must not vanish.
     pub(super) fn make_durable(&mut self, active: Option<&Active>) -> Result<()> {
         // The names too: what created the store may have been killed before it synced them.
-        for folder in ["", "log"] {
-            let synced = self.storage.sync_dir(folder);
+        let folders = [
+            ("", Switch::RecoveryNamesSync),
+            ("log", Switch::RecoveryLogSync),
+        ];
+        for (folder, switch) in folders {
+            let synced = switch.guard(|| self.storage.sync_dir(folder));
             synced
                 .map_err(|source| Error::io("sync the folder", self.storage.describe(), source))?;
         }
         let Some(active) = active else { return Ok(()) };
         if let Some(cut) = &mut self.report.cut {
-            cut.quarantine = Some(tail::quarantine(self.storage, active, cut.len)?);
+            if Switch::Quarantine.on() {
+                cut.quarantine = Some(tail::quarantine(self.storage, active, cut.len)?);
+            }
             active
                 .file
                 .set_len(active.end)
                 .map_err(active.segment.io("cut"))?;
         }
-        active.file.sync().map_err(active.segment.io("sync"))
+        Switch::RecoverySync
+            .guard(|| active.file.sync())
+            .map_err(active.segment.io("sync"))
     }
 
     /// Puts the log together, and fences what was lost.
@@ -69,8 +78,8 @@ impl Opening<'_> {
         let manifest = &ledger.manifest;
         let next_batch = self
             .last_batch
-            .max(tail.written())
-            .max(manifest.durable_batch)
+            .max(Switch::BatchBehindTail.number(tail.written()))
+            .max(Switch::BatchBehindManifest.number(manifest.durable_batch))
             + 1;
         let next_segment = self.highest_segment + 1;
         // Segments of large bodies count too.
@@ -156,9 +165,13 @@ impl Opening<'_> {
 
     /// Logs a fence for each loss that none covers yet.
     fn fence(&mut self, log: &Log) -> Result<()> {
-        let holes = self.report.holes.iter();
+        let holes = self.report.holes.iter().filter(|_| Switch::HoleFenced.on());
         let holes = holes.map(|hole| (hole.first_lost, hole.last_lost, hole.to - hole.from));
-        let unsynced = self.report.unsynced.iter();
+        let unsynced = self
+            .report
+            .unsynced
+            .iter()
+            .filter(|_| Switch::UnsyncedFenced.on());
         let unsynced = unsynced.map(|lost| (lost.first_lost, lost.last_lost, lost.bytes));
         let losses: Vec<(u64, u64, u64)> = holes.chain(unsynced).collect();
         for (first_lost, last_lost, bytes) in losses {
@@ -166,7 +179,7 @@ impl Opening<'_> {
                 .fenced
                 .iter()
                 .any(|(first, last)| *first <= first_lost && last_lost <= *last);
-            if covered || last_lost < first_lost {
+            if (covered && Switch::FencedOnce.on()) || last_lost < first_lost {
                 continue;
             }
             let fenced = log.fence(first_lost, last_lost, bytes)?;

@@ -14,6 +14,7 @@ use crate::format::segments::{Edit, What};
 use crate::log::scan::{Found, Looks, Scanner, Survey, salvage};
 use crate::log::syncing::Syncing;
 use crate::log::writer::{Active, edit_of};
+use crate::switch::Switch;
 
 impl Opening<'_> {
     /// Judges gaps and the bytes behind the last batch. A torn tail is taken off the survey and noted; returns the
@@ -24,7 +25,8 @@ impl Opening<'_> {
         survey: &mut Survey,
         inside: bool,
     ) -> Verdict {
-        let unsure = |found: &&Found| found.head.batch > self.durable;
+        let unsure =
+            |found: &&Found| found.head.batch > self.durable || !Switch::BatchAcknowledged.on();
         let torn_batch = survey.batches.iter().filter(unsure).find(|found| {
             !inside
                 && scanner
@@ -43,7 +45,7 @@ impl Opening<'_> {
                 Looks::Empty => Looks::Torn,
                 looks => looks,
             };
-            decide(inside, acknowledged, looks) == Verdict::Cut
+            decide(inside, Switch::GapAcknowledged.on() && acknowledged, looks) == Verdict::Cut
         });
         let cut = [
             torn_batch.map(|found| found.offset),
@@ -80,7 +82,11 @@ impl Opening<'_> {
         if inside && looks == Looks::Empty {
             Verdict::End
         } else {
-            decide(inside, last < self.durable, looks)
+            decide(
+                inside,
+                Switch::EndAcknowledged.on() && last < self.durable,
+                looks,
+            )
         }
     }
 
@@ -111,12 +117,12 @@ impl Opening<'_> {
             (None, Some(next)) if !later.is_empty() => next > self.next_record,
             (None, _) => later.is_empty() || self.last_batch < self.durable,
         };
-        let lost = missing && expected > self.next_record;
+        let lost = Switch::ChainEnd.on() && missing && expected > self.next_record;
         if lost {
             self.read_gap(listed, scanner, gap, expected, places)?;
             if later.is_empty() {
                 // The next batch must not seem to follow the last good one, or no later opening would look here.
-                self.last_crc = !self.last_crc;
+                self.last_crc ^= Switch::ChainTurned.some(u32::MAX).unwrap_or(0);
             }
         }
         Ok(lost)

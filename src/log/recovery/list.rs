@@ -7,6 +7,7 @@ use super::opening::Opening;
 use super::report::RecoveryReport;
 use super::tail::Mark;
 use crate::error::{Error, Result};
+use crate::format::footer::Trailer;
 use crate::format::segment::{Behind, Holds, SegmentHeader};
 use crate::format::segments::{Edit, What};
 use crate::format::{Fault, Features, PAGE, StoreId};
@@ -19,6 +20,7 @@ use crate::log::ledger::Ledger;
 use crate::log::scan::Scanner;
 use crate::log::segment::{Known, Segment};
 use crate::log::{join_path, segment_name};
+use crate::switch::Switch;
 
 /// One log segment that is there.
 pub(super) struct Listed {
@@ -96,10 +98,17 @@ impl Listed {
         self.is_finished().then_some(self.edit.next_record)
     }
 
+    fn footer(&self) -> Result<Option<Trailer>> {
+        match Switch::FooterSound.on() {
+            true => footing::read_sound(&self.segment),
+            false => Ok(footing::read_trailer(&*self.segment.file()?)),
+        }
+    }
+
     /// Finds records through the footer from now on, if all of it is sound: one bad page of it would hide the records
     /// of many sound batches, which were all just read.
     pub(super) fn load_footer(&self, report: &mut RecoveryReport) -> Result<()> {
-        match footing::read_sound(&self.segment)? {
+        match self.footer()? {
             Some(trailer) => self.segment.set_sealed(trailer),
             None => {
                 self.segment.note_bad_footer();
@@ -132,7 +141,7 @@ pub(super) fn segments(
             Err(_) => list.bad_edits += 1,
         }
     }
-    list.unsure = ledger.doubt || list.bad_edits > 0;
+    list.unsure = Switch::UnlistedAdopted.on() && (ledger.doubt || list.bad_edits > 0);
     list.look_around(storage, store, &mut latest, how)?;
     for edit in latest.into_values() {
         list.highest = list.highest.max(edit.segment);
@@ -263,7 +272,7 @@ fn judge(storage: &dyn Storage, store: StoreId, name: &str, number: u64) -> Extr
         Err(_) if is_zero(&*file, 0, limit) => return Extra::Leftover,
         Err(_) => return Extra::Other,
     };
-    if header.store != store || header.segment != number {
+    if Switch::ExtraIdentity.on() && (header.store != store || header.segment != number) {
         return Extra::Other;
     }
     if is_zero(&*file, PAGE as u64, limit) {
@@ -330,7 +339,8 @@ pub(super) fn drop_orphans(
     named: &HashSet<u64>,
     above: u64,
 ) -> Result<()> {
-    let orphan = |number: &&u64| **number > above && !named.contains(number);
+    let orphan =
+        |number: &&u64| (**number > above || !Switch::OrphansAbove.on()) && !named.contains(number);
     for number in large.iter().filter(orphan) {
         drop_segment(storage, ledger, *number)?;
     }

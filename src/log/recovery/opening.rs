@@ -15,6 +15,7 @@ use crate::log::position::Position;
 use crate::log::scan::{Scanner, Survey, WINDOW};
 use crate::log::writer::Active;
 use crate::options::Options;
+use crate::switch::Switch;
 
 /// The state of an opening.
 pub(super) struct Opening<'a> {
@@ -62,10 +63,14 @@ impl<'a> Opening<'a> {
                 ..RecoveryReport::default()
             },
             next_record: 1,
-            marked: tail.next_record().max(ledger.manifest.next_record),
+            marked: Switch::NextOfTail
+                .number(tail.next_record())
+                .max(Switch::NextOfManifest.number(ledger.manifest.next_record)),
             last_batch: 0,
             last_crc: 0,
-            durable: ledger.manifest.durable_batch.max(tail.durable()),
+            durable: Switch::DurableOfManifest
+                .number(ledger.manifest.durable_batch)
+                .max(Switch::DurableOfTail.number(tail.durable())),
             last_previous: None,
             fenced: Vec::new(),
             large: HashSet::new(),
@@ -73,7 +78,8 @@ impl<'a> Opening<'a> {
             highest_segment: 0,
             start: Start::FRONT,
             position: None,
-            show: read_only.then(|| ledger.manifest.durable_batch.max(tail.written())),
+            show: (read_only && Switch::ReaderBound.on())
+                .then(|| ledger.manifest.durable_batch.max(tail.written())),
         }
     }
 
@@ -86,7 +92,7 @@ impl<'a> Opening<'a> {
         options: &Options,
     ) -> Result<()> {
         let volume = self.storage.describe();
-        if tail.epoch() > ledger.manifest.epoch && !ledger.doubt {
+        if Switch::EpochChecked.on() && tail.epoch() > ledger.manifest.epoch && !ledger.doubt {
             let what = format!(
                 "MANIFEST is of epoch {}, TAIL of {}",
                 ledger.manifest.epoch,
@@ -97,7 +103,7 @@ impl<'a> Opening<'a> {
         for listed in segments {
             let len = listed.len;
             let needed = listed.needed_len(tail);
-            if len < needed {
+            if Switch::LengthChecked.on() && len < needed {
                 let what = format!(
                     "{} has {len} bytes, {needed} are needed",
                     listed.segment.path()
@@ -132,7 +138,9 @@ impl<'a> Opening<'a> {
         let closed = clean.and_then(|(_, end)| self.survey_closed(&mut scanner, from, end));
         let survey = closed.unwrap_or_else(|| scanner.survey(from));
         let said = survey.batches.iter().map(|found| found.head.durable).max();
-        self.durable = self.durable.max(said.unwrap_or(0));
+        self.durable = self
+            .durable
+            .max(Switch::DurableOfHeads.number(said.unwrap_or(0)));
         // Where TAIL cannot be read, or was read while both its slots were being written.
         self.show = self.show.map(|show| show.max(self.durable));
         self.last_previous = survey.batches.first().map(|found| found.head.previous);
@@ -155,6 +163,7 @@ impl<'a> Opening<'a> {
                 .iter()
                 .all(|found| found.head.batch <= self.durable)
             && scanner.written_from(end).is_none();
+        let sure = sure || !Switch::CleanEndSure.on();
         if !sure {
             scanner.limit = whole;
         }
@@ -165,7 +174,7 @@ impl<'a> Opening<'a> {
     /// lost in a power cut. Their numbers are passed over.
     pub(super) fn skip_unsynced(&mut self, active: Option<&Active>, tail: &tail::Mark) {
         let (first, next) = (self.next_record, self.marked);
-        self.next_record = first.max(next);
+        self.next_record = first.max(Switch::UnsyncedSkipped.number(next));
         let Some(active) = active.filter(|_| first < next) else {
             return;
         };

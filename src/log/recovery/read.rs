@@ -19,6 +19,7 @@ use crate::log::scan::{Found, Scanner, Survey, salvage, search_bodies};
 use crate::log::segment::Segment;
 use crate::log::walk;
 use crate::log::writer::Active;
+use crate::switch::Switch;
 
 impl Opening<'_> {
     /// Reads all segments in order; returns the one to go on with. `last` is the survey of the last one.
@@ -73,7 +74,8 @@ impl Opening<'_> {
                 active = self.end_of_log(listed, &survey, rest, &mut scanner, ended)?;
             }
         }
-        if active.is_none() && tail.next_record() > self.next_record {
+        if Switch::TailSegmentGone.on() && active.is_none() && tail.next_record() > self.next_record
+        {
             // The segment that TAIL speaks of is not there at all.
             let path = self.storage.describe();
             self.lose(&path, 0..0, self.next_record..tail.next_record(), &[]);
@@ -115,7 +117,10 @@ impl Opening<'_> {
         let first = listed.segment.first_record();
         let numbers =
             found.head.first_record..found.head.first_record + u64::from(found.head.count);
-        if self.last_crc != found.head.previous && numbers.start > self.next_record {
+        if Switch::ChainBroken.on()
+            && self.last_crc != found.head.previous
+            && numbers.start > self.next_record
+        {
             self.lose(
                 listed.segment.path(),
                 found.offset..found.offset,

@@ -7,6 +7,7 @@ use crate::format::PAGE;
 use crate::log::footing;
 use crate::log::position::Position;
 use crate::options::Options;
+use crate::switch::Switch;
 
 /// Where reading begins, and what is known of the log before it.
 #[derive(Clone, Copy, Debug)]
@@ -72,15 +73,16 @@ impl Start {
         let chained = scanner
             .head(position.offset)
             .is_none_or(|next| next.previous == position.crc);
-        (same && chained).then_some(Self {
-            at,
-            offset: position.offset,
-            next_record: position.next_record,
-            batch: position.batch,
-            crc: position.crc,
-            large_above: position.highest_segment,
-            position: Some(*position),
-        })
+        ((same || !Switch::PositionSame.on()) && (chained || !Switch::PositionChained.on()))
+            .then_some(Self {
+                at,
+                offset: position.offset,
+                next_record: position.next_record,
+                batch: position.batch,
+                crc: position.crc,
+                large_above: position.highest_segment,
+                position: Some(*position),
+            })
     }
 
     /// At the first segment that is not sealed, or before it where the footers just in front are not sound: the records
@@ -91,7 +93,9 @@ impl Start {
         let most = segments.len().saturating_sub(1);
         let mut at = unsealed.unwrap_or(most).min(most);
         while let Some(before) = at.checked_sub(1).and_then(|before| segments.get(before)) {
-            let trailer = footing::read_sound(&before.segment)?;
+            let trailer = Switch::StartSound
+                .some(footing::read_sound(&before.segment)?)
+                .unwrap_or_else(|| footing::read_trailer(&*before.segment.file().ok()?));
             // One without batches does not tell the checksum that the next batch repeats.
             let trailer = trailer.filter(|trailer| trailer.last_batch >= trailer.first_batch);
             if let (Some(trailer), Some(first)) = (trailer, segments.get(at)) {

@@ -10,6 +10,7 @@ use crate::io::{File, Open, Storage};
 use crate::log::join_path;
 use crate::log::scan::copy;
 use crate::log::writer::Active;
+use crate::switch::Switch;
 
 pub(in crate::log) const TAIL: &str = "TAIL";
 
@@ -58,7 +59,12 @@ impl Raw {
         let tail = [slot(0), slot(PAGE)]
             .into_iter()
             .flatten()
-            .max_by_key(|tail| (tail.epoch, tail.written));
+            .max_by_key(|tail| {
+                (
+                    Switch::TailEpoch.number(tail.epoch),
+                    Switch::TailNewest.number(tail.written),
+                )
+            });
         Mark {
             file: self.file,
             tail,
@@ -92,8 +98,8 @@ impl Mark {
     pub(super) fn clean_end(&self, manifest: &Manifest) -> Option<(u64, u64)> {
         let closed = |tail: &Tail| {
             manifest.clean
-                && tail.epoch == manifest.epoch
-                && tail.durable == manifest.durable_batch
+                && (tail.epoch == manifest.epoch || !Switch::CleanEpoch.on())
+                && (tail.durable == manifest.durable_batch || !Switch::CleanDurable.on())
                 && tail.written == tail.durable
         };
         self.tail
@@ -135,11 +141,15 @@ pub(super) fn quarantine(storage: &dyn Storage, active: &Active, len: u64) -> Re
         match storage.open(&name, Open::Create) {
             Ok(file) => {
                 let copied = copy(&*active.file, end..end + len, &*file);
-                copied.and_then(|()| file.sync()).map_err(|source| {
-                    let _ = storage.remove(&name);
-                    io(&name)(source)
-                })?;
-                storage.sync_dir("quarantine").map_err(io("quarantine"))?;
+                copied
+                    .and_then(|()| Switch::QuarantineSync.guard(|| file.sync()))
+                    .map_err(|source| {
+                        let _ = storage.remove(&name);
+                        io(&name)(source)
+                    })?;
+                Switch::QuarantineNameSync
+                    .guard(|| storage.sync_dir("quarantine"))
+                    .map_err(io("quarantine"))?;
                 return Ok(name);
             }
             // Of an opening that was interrupted.
