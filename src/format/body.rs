@@ -213,8 +213,9 @@ impl<'a> BodyCheck<'a> {
             });
         }
         let first = range.start / CHUNK;
-        let from = (first * CHUNK).min(stored.len());
-        let to = range.end.next_multiple_of(CHUNK).min(stored.len());
+        let from = first.saturating_mul(CHUNK).min(stored.len());
+        let to = range.end.min(stored.len()).next_multiple_of(CHUNK);
+        let to = to.min(stored.len());
         match stored.get(from..to) {
             Some(chunks) if !chunks.is_empty() => self.verify_chunks(first, chunks),
             _ => Ok(()),

@@ -257,16 +257,12 @@ fn without_room_for_parts_a_whole_mapping_is_replaced() {
             pages.map(|byte| u64::from(*byte)).sum::<u64>()
         };
         // Pages of changing protection, so that none becomes part of its neighbour: until there is no room.
-        // SAFETY: new mappings that nobody looks into.
         let parts: Vec<*mut c_void> = (0..100_000)
-            .map(|at| unsafe {
-                let protection = if at % 2 == 0 {
-                    libc::PROT_READ
-                } else {
-                    libc::PROT_NONE
-                };
+            .map(|at| {
+                let protection = [libc::PROT_READ, libc::PROT_NONE][at % 2];
                 let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
-                libc::mmap(std::ptr::null_mut(), PAGE, protection, flags, -1, 0)
+                // SAFETY: a new mapping that nobody looks into.
+                unsafe { libc::mmap(std::ptr::null_mut(), PAGE, protection, flags, -1, 0) }
             })
             .take_while(|part| *part != libc::MAP_FAILED)
             .collect();

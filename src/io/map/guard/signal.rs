@@ -143,8 +143,8 @@ fn put_zeroes(start: usize, len: usize) -> bool {
             len,
             c_long::from(libc::PROT_READ),
             c_long::from(flags),
-            -1 as c_long,
-            0 as c_long,
+            c_long::from(-1),
+            c_long::from(0),
         )
     };
     mapped != -1
