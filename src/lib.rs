@@ -45,6 +45,8 @@
 //! # Features
 //!
 //! `cli`: the command `mailkeep`. Off by default; the library is the same with it.
+//!
+//! `lock-order`: for this crate's own tests. Every lock is watched, and the process stops where two are taken in both orders.
 
 // Unit tests share the simulated disk of the integration tests, which names the crate.
 #[cfg(test)]
@@ -67,6 +69,7 @@ mod receipt;
 mod stat;
 mod store;
 mod switch;
+mod sync;
 mod transaction;
 mod verify;
 mod view;

@@ -24,7 +24,7 @@ mod search;
 use std::ops::Range;
 use std::sync::Arc;
 
-use parking_lot::{Mutex, RwLock};
+use crate::sync::{Mutex, RwLock};
 
 pub(crate) use self::checkpoint::{Checkpoint, ImageFile};
 pub(crate) use self::fences::{FenceAt, Fences};

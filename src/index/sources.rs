@@ -5,7 +5,7 @@ use std::ops::{ControlFlow, Range, RangeInclusive};
 use std::sync::Arc;
 
 use super::opening::note;
-use parking_lot::RwLock;
+use crate::sync::RwLock;
 
 use crate::directory::{Fences, Row, Uncovered};
 use crate::error::{Error, Result};

@@ -4,8 +4,8 @@ use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
+use crate::sync::RwLock;
 use bytes::Bytes;
-use parking_lot::RwLock;
 
 use super::segment::Segment;
 use crate::error::{Error, Result};

@@ -42,7 +42,7 @@ mod writer;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use parking_lot::{Condvar, Mutex, RwLock};
+use crate::sync::{Condvar, Mutex, RwLock};
 
 pub use commit::Commit;
 pub use recovery::{Cut, Hole, LostMessage, RecoveryReport, Unsynced};

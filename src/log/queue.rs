@@ -249,8 +249,8 @@ impl Shared {
     /// Writes the first group that waits. The queue's lock is given back meanwhile.
     fn lead<'a>(
         &'a self,
-        mut queue: parking_lot::MutexGuard<'a, Queue>,
-    ) -> parking_lot::MutexGuard<'a, Queue> {
+        mut queue: crate::sync::MutexGuard<'a, Queue>,
+    ) -> crate::sync::MutexGuard<'a, Queue> {
         let Some(mut group) = queue.groups.pop_front() else {
             return queue;
         };

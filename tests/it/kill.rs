@@ -205,8 +205,11 @@ fn run_and_kill(path: &Path, made: &[u64], after: Duration) -> Vec<u64> {
     reader.join().unwrap()
 }
 
-/// What the store has of all threads, by account and mailbox: UID, digest, whether it is seen.
-fn found(store: &Store) -> BTreeMap<(String, &'static str), Vec<(u32, Digest, bool)>> {
+/// By account and mailbox: UID, digest, whether it is seen.
+type Found = BTreeMap<(String, &'static str), Vec<(u32, Digest, bool)>>;
+
+/// What the store has of all threads.
+fn found(store: &Store) -> Found {
     let mut all = BTreeMap::new();
     let places = (0..THREADS).flat_map(|thread| [(own(thread), "INBOX"), (own(thread), "Kept")]);
     for (name, mailbox) in places.chain([(SHARED.to_owned(), "INBOX")]) {
@@ -223,11 +226,7 @@ fn found(store: &Store) -> BTreeMap<(String, &'static str), Vec<(u32, Digest, bo
 }
 
 /// How many changes of a thread the store has: those acknowledged, or the one after them too.
-fn made_of(
-    thread: usize,
-    acknowledged: u64,
-    found: &BTreeMap<(String, &'static str), Vec<(u32, Digest, bool)>>,
-) -> u64 {
+fn made_of(thread: usize, acknowledged: u64, found: &Found) -> u64 {
     let of = |mailbox| {
         let rows: &Vec<_> = &found[&(own(thread), mailbox)];
         let mut rows: Vec<_> = rows
