@@ -18,8 +18,11 @@ use crate::args::Args;
 use crate::source::{self, Format, Found, Options, Quoting, SourceError};
 use crate::utf7;
 
+/// A target and its name.
+type Target = (&'static str, fn(&[u8]));
+
 /// All targets of this file.
-pub const COMMAND: [(&str, fn(&[u8])); 2] = [("args", args), ("import", import)];
+pub const COMMAND: [Target; 2] = [("args", args), ("import", import)];
 
 /// Words of a command line, one a line; then each word as everything that a word may be.
 pub fn args(data: &[u8]) {

@@ -25,7 +25,7 @@ mod targets;
 #[path = "../../src/cli/utf7.rs"]
 mod utf7;
 
-pub use command::*;
+pub use command::{COMMAND, args, import};
 pub use stores::*;
 pub use targets::*;
 

@@ -17,7 +17,7 @@ use super::sign;
 use crate::sim::Sim;
 
 /// All targets of this file.
-pub const STORES: [(&str, fn(&[u8])); 5] = [
+pub const STORES: [super::targets::Target; 5] = [
     ("checkpoint", checkpoint),
     ("image", image),
     ("images", images),

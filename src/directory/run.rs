@@ -235,6 +235,7 @@ impl Run {
         Rows {
             run: Arc::clone(self),
             state: State::Seek(key),
+            last: None,
             batch: Vec::new().into_iter(),
         }
     }
@@ -329,6 +330,8 @@ fn spread(key: &AccountId, first: &AccountId, last: &AccountId, many: u32) -> u3
 pub(crate) struct Rows {
     run: Arc<Run>,
     state: State,
+    /// The key of the last row that was read.
+    last: Option<AccountId>,
     batch: std::vec::IntoIter<Row>,
 }
 
@@ -359,12 +362,28 @@ impl Rows {
         }
         let rows = self.run.with_rows(number, |page| {
             let from = key.map_or(Ok(0), |key| page.rank(&key))?;
-            page.rows_from(from)
+            let rows = page.rows_from(from)?;
+            check_order(&rows, key, self.last)?;
+            Ok(rows)
         })?;
+        self.last = rows.last().map(|row| row.key).or(self.last);
         self.state = State::Page(number + 1);
         self.batch = rows.into_iter();
         Ok(true)
     }
+}
+
+/// Refuses rows whose keys do not ascend: who goes on behind the last one would come to the first again, and for ever.
+fn check_order(
+    rows: &[Row],
+    from: Option<AccountId>,
+    last: Option<AccountId>,
+) -> Result<(), Fault> {
+    let begins = rows.first().is_none_or(|first| {
+        from.is_none_or(|from| from <= first.key) && last.is_none_or(|last| last < first.key)
+    });
+    let ascends = begins && rows.is_sorted_by(|row, next| row.key < next.key);
+    within("rows out of order", u64::from(!ascends), 0, 0)
 }
 
 impl Iterator for Rows {

@@ -248,3 +248,29 @@ fn every_cut_is_seen() {
     file.set_len(len + 1).unwrap();
     assert!(open(&volume, 1).is_err());
 }
+
+/// Goal: rows that do not ascend are a fault, also under good checksums: nobody who goes on behind the last row that he
+/// got is led in a circle.
+#[test]
+fn rows_out_of_order_are_refused() {
+    use crate::directory::page::{CONTENT, salt_of, seal};
+
+    let rows: Vec<Row> = (0..3).map(|number| row(number, 3)).collect();
+    let (_above, volume) = volume();
+    written(&volume, 1, &rows);
+    let file = volume.open(&path_of(1), Open::Write).unwrap();
+    let mut page = vec![0; PAGE];
+    file.read_at(&mut page, PAGE as u64).unwrap();
+    page.truncate(CONTENT);
+    // The keys of the first two rows change places.
+    let (first, second) = page.split_at_mut(100);
+    first[4..20].swap_with_slice(&mut second[20..36]);
+    seal(salt_of(STORE, 1), 1, &mut page);
+    file.write_at(&[&page], PAGE as u64).unwrap();
+    let run = open(&volume, 1).unwrap();
+    let found: Vec<_> = run.iter_from(AccountId::from_bytes([0; 16])).collect();
+    assert!(
+        matches!(found[..], [Err(Error::Damaged { .. })]),
+        "{found:?}"
+    );
+}

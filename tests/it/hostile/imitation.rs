@@ -286,15 +286,15 @@ fn damage_in_front_of_an_imitation_is_only_damage() {
 /// The batch with that body: segment, offset, head.
 fn place_of(files: &Files, raw: &[u8]) -> Option<(String, usize, BatchHead)> {
     let segments = files.iter().filter(|(name, _)| name.ends_with(".seg"));
-    let found = segments.filter_map(|(name, content)| {
-        let holds = batches(content).into_iter().filter(|(at, head)| {
+    let mut found = segments.filter_map(|(name, content)| {
+        let mut holds = batches(content).into_iter().filter(|(at, head)| {
             let bodies = &content[at + head.bodies_at()..at + head.len as usize];
             bodies.len() >= raw.len()
                 && bodies.windows(raw.len()).step_by(8).any(|part| part == raw)
         });
-        holds.last().map(|(at, head)| (name.clone(), at, head))
+        holds.next_back().map(|(at, head)| (name.clone(), at, head))
     });
-    found.last()
+    found.next_back()
 }
 
 /// Goal: where the heads of several batches are hit, so that records and bodies are looked for one by one, those that lie
