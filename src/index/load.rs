@@ -1,6 +1,7 @@
 //! Loading an account: its image, then the records since. Off the account's lock; who asks for another account does not
 //! wait.
 
+use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -13,7 +14,7 @@ use super::fold::Fold;
 use super::image::chain;
 use super::sources::is_base;
 use crate::directory::Row;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::format::change::Change;
 use crate::format::record::RecordHeader;
 use crate::mail::AccountId;
@@ -138,6 +139,11 @@ impl Index {
     pub(super) fn read(&self, row: &Row) -> Result<Fold> {
         let mut fold = self.image_of(row).unwrap_or_else(|| Fold::new(row.key));
         self.follow(&mut fold, row)?;
+        if row.exists == Some(true) && !fold.exists && self.is_unread(row.key) {
+            // The account is there, and the disk gives nothing of it: it is not to pass for one that is empty or gone.
+            let source = io::Error::other("its records cannot be read");
+            return Err(Error::io("read", self.log.path_of_log(), source));
+        }
         self.cross_fold(&mut fold, u64::MAX);
         Ok(fold)
     }

@@ -1,5 +1,6 @@
 //! The end of an opening: what was recovered is made durable, the log is put together, losses are fenced.
 
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64};
 
@@ -11,7 +12,7 @@ use super::report::RecoveryReport;
 use super::tail;
 use crate::error::{Error, Result};
 use crate::format::segments::Edit;
-use crate::io::Storage;
+use crate::io::{File, Storage};
 use crate::log::files::Files;
 use crate::log::keeper::{Keeper, Work};
 use crate::log::ledger::Ledger;
@@ -35,7 +36,9 @@ pub(super) struct Parts {
 }
 
 impl Opening<'_> {
-    /// Cuts a torn tail (into quarantine first), then syncs what was recovered: once shown, it must not vanish.
+    /// Cuts a torn tail (into quarantine first), then syncs what was recovered: once shown, it must not vanish. What may
+    /// not be durable is written again first: where a sync of an earlier process failed, the system may show from memory
+    /// what the medium does not hold, take it for written, and sync nothing.
     pub(super) fn make_durable(&mut self, active: Option<&Active>) -> Result<()> {
         // The names too: what created the store may have been killed before it synced them.
         let folders = [
@@ -56,6 +59,9 @@ impl Opening<'_> {
                 .file
                 .set_len(active.end)
                 .map_err(active.segment.io("cut"))?;
+        }
+        if let Some(from) = self.unsure {
+            rewrite(&*active.file, from..active.end).map_err(active.segment.io("write"))?;
         }
         Switch::RecoverySync
             .guard(|| active.file.sync())
@@ -188,4 +194,21 @@ impl Opening<'_> {
         }
         Ok(())
     }
+}
+
+/// Writes what is there again.
+fn rewrite(file: &dyn File, range: Range<u64>) -> std::io::Result<()> {
+    const PIECE: u64 = 1 << 20;
+    let mut at = range.start;
+    while at < range.end {
+        let mut piece = vec![0; (range.end - at).min(PIECE) as usize];
+        let read = file.read_at(&mut piece, at)?;
+        if read == 0 {
+            return Err(std::io::ErrorKind::UnexpectedEof.into());
+        }
+        let found = piece.get(..read).unwrap_or_default();
+        file.write_at(&[found], at)?;
+        at += read as u64;
+    }
+    Ok(())
 }

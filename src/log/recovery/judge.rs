@@ -168,6 +168,8 @@ impl Opening<'_> {
                 quarantine: None,
             });
         }
+        let unsure = |found: &&Found| found.head.batch > self.durable;
+        self.unsure = survey.batches.iter().find(unsure).map(|found| found.offset);
         let file = listed.segment.file()?;
         let capacity = file.len().unwrap_or(0).max(survey.end);
         let batches = survey.batches.iter().map(|found| u64::from(found.head.len));

@@ -43,6 +43,8 @@ pub(super) struct Opening<'a> {
     pub(super) start: Start,
     /// Behind the last batch that was read.
     pub(super) position: Option<Position>,
+    /// Where the batches begin in the last segment that nothing says were durable.
+    pub(super) unsure: Option<u64>,
     /// Read-only: the last batch that is shown. A live writer may be further on.
     pub(super) show: Option<u64>,
 }
@@ -78,6 +80,7 @@ impl<'a> Opening<'a> {
             highest_segment: 0,
             start: Start::FRONT,
             position: None,
+            unsure: None,
             show: (read_only && Switch::ReaderBound.on())
                 .then(|| ledger.manifest.durable_batch.max(tail.written())),
         }

@@ -1,0 +1,313 @@
+//! Every call of the disk fails: call 1, 2, 3 and so on, once or from then on, with each error and each way a failed write
+//! or sync may leave the page cache. What was acknowledged is there after a power cut, what was refused is shown by nobody.
+
+use std::io;
+
+use mailkeep::{Error, Store};
+
+use crate::act::Act;
+use crate::cuts::{Bounds, chosen, deliver_on, opened_after, tell, which};
+use crate::dice::Dice;
+use crate::look::{Look, look};
+use crate::model::World;
+use crate::sim::{Call, Fault, Sim, SyncFails, WriteFails};
+use crate::tally::{Only, Tally, campaign, env, replayable};
+use crate::work::{Shown, Work};
+
+/// EIO, ENOSPC, EDQUOT, EROFS, EMFILE, ENOMEM, EINTR.
+const ERRORS: [fn() -> io::Error; 7] = [
+    || io::Error::from_raw_os_error(5),
+    || io::Error::from_raw_os_error(28),
+    || io::Error::from_raw_os_error(122),
+    || io::Error::from_raw_os_error(30),
+    || io::Error::from_raw_os_error(24),
+    || io::Error::from_raw_os_error(12),
+    || io::Error::from_raw_os_error(4),
+];
+
+/// Calls that change the disk; reads go on.
+const CHANGES: &[Call] = &[
+    Call::CreateFolder,
+    Call::Rename,
+    Call::Remove,
+    Call::SyncDir,
+    Call::Write,
+    Call::Sync,
+    Call::SetLen,
+];
+
+const READS: &[Call] = &[Call::Open, Call::List, Call::Read, Call::Len, Call::Bytes];
+
+/// What may fail in a run.
+const CALLS: &[&[Call]] = &[
+    CHANGES,
+    CHANGES,
+    &[Call::Write],
+    &[Call::Sync],
+    &[Call::SyncDir, Call::Rename],
+    &[Call::Write, Call::SetLen],
+];
+
+/// What fails in all runs of a seed; each run has another call at which it begins.
+fn plan(dice: &mut Dice) -> Fault {
+    // Reads too where asked for: while the disk refuses to give an account's last record, its newest changes are not shown.
+    let reads: &[&[Call]] = &[READS, &[]];
+    let calls = match env("MAILKEEP_READS") {
+        Some(_) if dice.one_in(4) => *dice.pick(reads),
+        _ => *dice.pick(CALLS),
+    };
+    let syncs = [SyncFails::Kept, SyncFails::Dropped, SyncFails::Reverted];
+    Fault {
+        forever: dice.one_in(2),
+        error: *dice.pick(&ERRORS),
+        sync: *dice.pick(&syncs),
+        write: *dice.pick(&[WriteFails::Nothing, WriteFails::Half]),
+        ..Fault::once(calls, 0)
+    }
+}
+
+/// Whether an error is one that a failing disk may cause.
+fn is_of_the_disk(error: &Error) -> bool {
+    matches!(
+        error,
+        Error::Io { .. } | Error::NoSpace { .. } | Error::Stopped { .. }
+    )
+}
+
+/// What may fail half-way with one part of it done is not asked for: several commits at once, or a delivery to many of
+/// whom one cannot be looked up.
+fn single(act: Act, reads: bool) -> Option<Act> {
+    match act {
+        Act::Together(mut acts) => single(acts.remove(0), reads),
+        Act::ByName { .. } if reads => None,
+        Act::Deliver {
+            message,
+            mut to,
+            marks,
+            ..
+        } => {
+            if reads {
+                to.truncate(1);
+            }
+            Some(Act::Deliver {
+                message,
+                to,
+                marks,
+                written: false,
+            })
+        }
+        act => Some(act),
+    }
+}
+
+/// A run that was hurt.
+struct Hurt {
+    work: Work,
+    hits: usize,
+    stopped: bool,
+}
+
+/// Runs a workload whose disk fails from call `after` on. `None` where the store says that it lost something: records
+/// that the disk did not give when an account was loaded.
+fn hurt(seed: u64, fault: Fault) -> Option<Hurt> {
+    let mut work = Work::new(seed);
+    let mut dice = Dice::of(&[seed, 11]);
+    let only = Only::from_env();
+    work.large = 0;
+    work.open();
+    let reads = fault.calls.is_empty() || fault.calls == READS;
+    let begin = dice.below(6);
+    let mut failed = Vec::new();
+    let mut hits = 0;
+    for step in 0..begin + 8 {
+        if step == begin {
+            work.sim.set_fault(Some(fault));
+        }
+        if step > begin && dice.one_in(10) {
+            hits += reopen(&mut work, &mut failed)?;
+        }
+        let Some(act) = single(work.next(), reads) else {
+            continue;
+        };
+        if only.is_one() {
+            eprintln!("{} calls failed, {act:?}", work.sim.fault_hits());
+        }
+        let done = work.may(&act);
+        if reads && work.store().health().lost_records > 0 {
+            return None;
+        }
+        match done {
+            Ok(()) => {
+                let op = work.sim.ops_len();
+                // The disk may fail the look too: then the next one tells.
+                let Ok(found) = look(work.store(), &work.messages) else {
+                    let what = format!("unseen {act:?}");
+                    failed.push((what, work.world.clone()));
+                    continue;
+                };
+                if reads && work.store().health().lost_records > 0 {
+                    return None;
+                }
+                assert!(found.holds(&work.world), "{act:?}: {found:?}");
+                if work.shown.last().is_some_and(|last| last.look == found) {
+                    // Nothing to do is nothing written: what failed before may still be on the disk.
+                    continue;
+                }
+                let between = failed.drain(..).map(|(_, world)| world).collect();
+                work.shown.push(Shown {
+                    op,
+                    durable: true,
+                    look: found,
+                    between,
+                    what: format!("{act:?}"),
+                });
+            }
+            Err((error, world)) => {
+                assert!(is_of_the_disk(&error), "{act:?}: {error:?}");
+                failed.extend(world.map(|world| (format!("failed {act:?}"), world)));
+                let found = look(work.store(), &work.messages);
+                if reads && work.store().health().lost_records > 0 {
+                    return None;
+                }
+                if let Ok(found) = found {
+                    assert!(
+                        found.holds(&work.world),
+                        "shown though {act:?} failed: {found:?}"
+                    );
+                }
+            }
+        }
+    }
+    hits += work.sim.fault_hits();
+    work.sim.set_fault(None);
+    if reads && work.store().health().lost_records > 0 {
+        return None;
+    }
+    let stopped = work.store().health().stopped.is_some();
+    let may_stop = fault.forever || reads;
+    assert!(
+        !stopped || may_stop,
+        "one failure stops nothing: {}",
+        work.store().health()
+    );
+    let found = look(work.store(), &work.messages).unwrap();
+    assert!(found.holds(&work.world), "after all failures {found:?}");
+    let between = failed.into_iter().map(|(_, world)| world).collect();
+    work.shown.push(Shown {
+        // Never acknowledged: what failed last may be on the disk.
+        op: usize::MAX,
+        durable: true,
+        look: found,
+        between,
+        what: "the disk is well again".to_owned(),
+    });
+    Some(Hurt {
+        work,
+        hits,
+        stopped,
+    })
+}
+
+/// Closes and opens again while calls fail; then the disk is well. Returns how many calls failed, `None` where the opening
+/// reports a loss: what could not be read is for other tests.
+fn reopen(work: &mut Work, failed: &mut Vec<(String, World)>) -> Option<usize> {
+    if let Err(error) = work.store.take().unwrap().close() {
+        assert!(is_of_the_disk(&error), "{error:?}");
+    }
+    let opened = Store::open_on(work.sim.storage(), work.options());
+    let hits = work.sim.fault_hits();
+    work.sim.set_fault(None);
+    let store = opened.unwrap_or_else(|error| {
+        assert!(is_of_the_disk(&error), "{error:?}");
+        Store::open_on(work.sim.storage(), work.options()).unwrap()
+    });
+    if !store.recovery().is_whole() {
+        return None;
+    }
+    let found = look(&store, &work.messages).unwrap();
+    work.store = Some(store);
+    // What failed may be there after all, as after a power cut.
+    if !found.holds(&work.world) {
+        let done = failed.iter().find(|(_, world)| found.holds(world));
+        let (_, world) = done.unwrap_or_else(|| panic!("opened, and found {found:?}"));
+        work.world = world.clone();
+    }
+    work.shown.push(Shown {
+        op: work.sim.ops_len(),
+        durable: true,
+        look: found,
+        between: failed.drain(..).map(|(_, world)| world).collect(),
+        what: "opened again".to_owned(),
+    });
+    Some(hits)
+}
+
+/// A power cut after it: what is found is what was shown last, or before an act that failed, or that act done.
+fn recovers(run: &Hurt, at: usize, n: usize, dice: &mut Dice) -> Look {
+    let work = &run.work;
+    let point = work.sim.crash_point(at);
+    let disk = Sim::from_image(chosen(&point, n, dice));
+    let found = opened_after(work, &disk);
+    let bounds = Bounds::of(work, at, false);
+    which(work, &found.look, bounds, found.numbers);
+    deliver_on(work, &found, dice);
+    found.look
+}
+
+fn faults(seed: u64, tally: &mut Tally) {
+    let only = Only::from_env();
+    let fault = plan(&mut Dice::of(&[seed, 9]));
+    tally.add("Plans");
+    for after in 0..400 {
+        if !only.at(after) {
+            continue;
+        }
+        let hits = replayable("failing_calls", seed, after, 0, || {
+            if only.is_one() {
+                eprintln!("{fault:?}");
+            }
+            let run = hurt(seed, Fault { after, ..fault });
+            let Some(run) = run else {
+                tally.add("Runs that ended with a loss reported");
+                return 1;
+            };
+            tally.add("Runs");
+            let mut dice = Dice::of(&[seed, after as u64]);
+            let end = run.work.sim.ops_len();
+            let _telling = Telling(&run.work);
+            for n in 0..6 {
+                let at = if n < 3 {
+                    end
+                } else {
+                    end - dice.below(end.min(40))
+                };
+                recovers(&run, at, n, &mut dice);
+                tally.add("a power cut after a failed call");
+            }
+            if run.stopped {
+                tally.add("Runs that ended reading only");
+            }
+            run.hits
+        });
+        if hits == 0 {
+            break;
+        }
+    }
+}
+
+/// What led to a failure, for who looks into one.
+struct Telling<'a>(&'a Work);
+
+impl Drop for Telling<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() && Only::from_env().is_one() {
+            let end = self.0.sim.ops_len();
+            tell(self.0, end, &self.0.sim.crash_point(end));
+        }
+    }
+}
+
+#[test]
+fn failing_calls() {
+    campaign("failing_calls", (100_000, 1_500), faults);
+}

@@ -1,0 +1,409 @@
+//! A workload: what follows from a seed, done to a store on a simulated disk and to the model. After each act the two
+//! agree in all that can be seen; what the store then showed is what crashes are held against.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use mailkeep::{Error, Options, Store};
+
+use crate::act::{Act, Marks, Place};
+use crate::dice::Dice;
+use crate::look::{Look, look, message};
+use crate::model::{Account, Ledger, Now, Token, World};
+use crate::sim::{Sim, SimHost};
+
+/// How the stores of a workload are opened.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Setup {
+    prepare: bool,
+    /// Whether the index is saved at every turn, and nothing is kept in memory.
+    tried: bool,
+    chain_max: u32,
+}
+
+impl Setup {
+    pub(crate) fn of(seed: u64) -> Self {
+        let mut dice = Dice::of(&[seed, 1]);
+        Self {
+            prepare: dice.one_in(3),
+            tried: !dice.one_in(3),
+            chain_max: *dice.pick(&[1, 1, 3]),
+        }
+    }
+
+    /// Each opening on one disk needs a number of its own.
+    pub(crate) fn options(self, run: u64) -> Options {
+        let host = SimHost::new(1_700_000_000_000 + run as i64 * 1000, (run + 1) << 32);
+        let options = Options::new()
+            .background(false)
+            .prepare(self.prepare)
+            .segment_len(64 << 10)
+            .chain_max(self.chain_max)
+            .host(Arc::new(host));
+        match self.tried {
+            true => options.tail_max(64 << 10).cache_bytes(0),
+            false => options,
+        }
+    }
+}
+
+/// What the store showed once `op` changes of the disk had been made.
+#[derive(Clone, Debug)]
+pub(crate) struct Shown {
+    pub(crate) op: usize,
+    pub(crate) durable: bool,
+    pub(crate) look: Look,
+    /// Where several things were asked for at once: what there is when only the first few are done. They may take several
+    /// batches.
+    pub(crate) between: Vec<World>,
+    /// What was done.
+    pub(crate) what: String,
+}
+
+/// A workload under way.
+pub(crate) struct Work {
+    pub(crate) seed: u64,
+    pub(crate) setup: Setup,
+    pub(crate) sim: Sim,
+    pub(crate) store: Option<Store>,
+    pub(crate) shown: Vec<Shown>,
+    pub(crate) messages: Vec<Vec<u8>>,
+    /// How many messages of 1 MiB and more there may be.
+    pub(crate) large: usize,
+    pub(crate) world: World,
+    tokens: Token,
+    ledger: Ledger,
+    dice: Dice,
+    openings: u64,
+    names: usize,
+}
+
+const MAILBOXES: [&str; 4] = ["INBOX", "a", "a/b", "c"];
+const KEYWORDS: [&str; 2] = ["$work", "junk"];
+
+impl Work {
+    pub(crate) fn new(seed: u64) -> Self {
+        let mut dice = Dice::of(&[seed, 2]);
+        Self {
+            seed,
+            setup: Setup::of(seed),
+            sim: Sim::new(),
+            store: None,
+            shown: vec![Shown {
+                op: 0,
+                durable: true,
+                look: Look::default(),
+                between: Vec::new(),
+                what: "nothing".to_owned(),
+            }],
+            messages: Vec::new(),
+            large: usize::from(dice.one_in(12)),
+            world: World::default(),
+            tokens: 0,
+            ledger: Ledger::default(),
+            dice,
+            openings: 0,
+            names: 0,
+        }
+    }
+
+    /// The whole of it.
+    pub(crate) fn of(seed: u64) -> Self {
+        let mut work = Self::new(seed);
+        work.open();
+        for _ in 0..14 + seed % 20 {
+            if work.dice.one_in(8) {
+                work.reopen();
+            } else {
+                let act = work.next();
+                work.must(&act);
+            }
+        }
+        work.store = None;
+        work
+    }
+
+    pub(crate) fn open(&mut self) {
+        let mut options = self.options();
+        match self.dice.below(6) {
+            0 => options = options.rebuild(true),
+            1 => options = options.replay_all(true),
+            _ => {}
+        }
+        let store = Store::open_on(self.sim.storage(), options).unwrap();
+        assert!(store.recovery().is_whole(), "{}", store.recovery());
+        self.store = Some(store);
+    }
+
+    fn reopen(&mut self) {
+        self.store.take().unwrap().close().unwrap();
+        // Closed is durable.
+        let op = self.sim.ops_len();
+        let last = self.shown.last_mut().unwrap();
+        if !last.durable {
+            (last.op, last.durable) = (op, true);
+        }
+        self.open();
+        let found = look(self.store.as_ref().unwrap(), &self.messages).unwrap();
+        let shown = &self.shown.last().unwrap().look;
+        assert!(
+            found == *shown,
+            "an opening changed\n{}",
+            found.against(shown)
+        );
+    }
+
+    /// Does what the rules allow; the store must do it too, and show what they say.
+    fn must(&mut self, act: &Act) {
+        let (mut world, seconds) = (self.world.clone(), 1_700_000_000 + self.openings as i64);
+        let mut now = Now {
+            seconds,
+            tokens: &mut self.tokens,
+        };
+        act.rule(&mut world, &mut now)
+            .unwrap_or_else(|why| panic!("{act:?}: {why:?}"));
+        let between = self.between(act, seconds);
+        let store = self.store.clone().unwrap();
+        act.run(&store, &self.messages)
+            .unwrap_or_else(|why| panic!("{act:?}: {why}"));
+        self.world = world;
+        let op = self.sim.ops_len();
+        let look = self.now_shown(&store, act);
+        // One that is durable makes those before it durable, unless it changes nothing and so writes nothing.
+        let last = self.shown.last().unwrap();
+        let durable = act.is_durable() && (op > last.op || last.durable);
+        self.shown.push(Shown {
+            op,
+            durable,
+            look,
+            between,
+            what: format!("{act:?}"),
+        });
+    }
+
+    fn between(&self, act: &Act, seconds: i64) -> Vec<World> {
+        let Act::Together(acts) = act else {
+            return Vec::new();
+        };
+        let (mut world, mut tokens) = (self.world.clone(), self.tokens);
+        let steps = acts[1..].iter().zip(acts).map(|(_, act)| {
+            let mut now = Now {
+                seconds,
+                tokens: &mut tokens,
+            };
+            act.rule(&mut world, &mut now).unwrap();
+            world.clone()
+        });
+        steps.collect()
+    }
+
+    fn now_shown(&mut self, store: &Store, act: &Act) -> Look {
+        let agrees = self.ledger.check(store, &self.world, &self.messages);
+        agrees.unwrap_or_else(|why| panic!("after {act:?}: {why}"));
+        look(store, &self.messages).unwrap()
+    }
+
+    /// Does it to a store whose disk may fail. Where it fails, what there would be if it had been done.
+    pub(crate) fn may(&mut self, act: &Act) -> std::result::Result<(), (Error, Option<World>)> {
+        let mut world = self.world.clone();
+        let mut now = Now {
+            seconds: 0,
+            tokens: &mut self.tokens,
+        };
+        let ruled = act.rule(&mut world, &mut now);
+        let done = act.run(self.store.as_ref().unwrap(), &self.messages);
+        match (ruled, done) {
+            (Ok(()), Ok(())) => {
+                self.world = world;
+                Ok(())
+            }
+            (ruled, Err(error)) => Err((error, ruled.ok().map(|()| world))),
+            (Err(refusal), Ok(())) => panic!("{act:?} was done against {refusal:?}"),
+        }
+    }
+
+    pub(crate) fn store(&self) -> &Store {
+        self.store.as_ref().unwrap()
+    }
+
+    /// Options for the next opening of this disk.
+    pub(crate) fn options(&mut self) -> Options {
+        self.openings += 1;
+        self.setup.options(self.openings)
+    }
+
+    /// A change that the rules allow now.
+    pub(crate) fn next(&mut self) -> Act {
+        loop {
+            let act = self.guess();
+            let mut tokens = self.tokens;
+            let mut now = Now {
+                seconds: 0,
+                tokens: &mut tokens,
+            };
+            if act.rule(&mut self.world.clone(), &mut now).is_ok() {
+                return act;
+            }
+        }
+    }
+
+    fn guess(&mut self) -> Act {
+        let account = self.account();
+        match self.dice.below(40) {
+            0..=2 => self.create_account(),
+            _ if self.world.accounts.is_empty() => self.create_account(),
+            3 => {
+                self.names += 1;
+                Act::RenameAccount(account, format!("renamed{}", self.names))
+            }
+            4 => Act::DeleteAccount(account),
+            5..=7 => Act::CreateMailbox(self.any_place()),
+            8 => {
+                let to = (*self.dice.pick(&MAILBOXES)).to_owned();
+                Act::RenameMailbox(self.any_place(), to)
+            }
+            9 => Act::DeleteMailbox(self.any_place()),
+            10 => Act::Subscribe(self.any_place(), self.dice.one_in(2)),
+            11 => Act::SortOrder(self.any_place(), self.dice.below(3) as u32),
+            12 => Act::Base(account),
+            13 => Act::Sync,
+            14..=16 => {
+                let mut acts: Vec<Act> = (0..2 + self.dice.below(3))
+                    .map(|_| self.small(None))
+                    .collect();
+                for act in &mut acts {
+                    if let Act::Deliver { written, .. } = act {
+                        *written = false;
+                    }
+                }
+                Act::Together(acts)
+            }
+            17..=18 => {
+                let acts = (0..1 + self.dice.below(4)).map(|_| self.small(Some(&account)));
+                let acts = acts.collect();
+                Act::Transaction(account, acts)
+            }
+            19..=20 => Act::ByName {
+                message: self.new_message(),
+                to: self.places(),
+            },
+            _ => self.small(None),
+        }
+    }
+
+    /// A change within mailboxes.
+    fn small(&mut self, within: Option<&str>) -> Act {
+        let at = match within {
+            Some(account) => (account.to_owned(), self.mailbox_of(account)),
+            None => self.place(),
+        };
+        match self.dice.below(10) {
+            0..=4 => {
+                let message = self.new_message();
+                let to = match within {
+                    Some(_) => vec![at],
+                    None => self.places(),
+                };
+                Act::Deliver {
+                    message,
+                    to,
+                    marks: self.marks(),
+                    written: within.is_none() && self.dice.one_in(5),
+                }
+            }
+            5..=6 => Act::Flag {
+                uids: self.uids(&at),
+                at,
+                on: self.dice.below(3) > 0,
+                marks: self.marks(),
+            },
+            7..=8 => Act::Transfer {
+                uids: self.uids(&at),
+                to: self.mailbox_of(&at.0),
+                from: at,
+                moved: self.dice.one_in(2),
+            },
+            _ => Act::Destroy {
+                uids: self.uids(&at),
+                at,
+            },
+        }
+    }
+
+    fn create_account(&mut self) -> Act {
+        let names = ["anna", "bruno", "carla"];
+        Act::CreateAccount((*self.dice.pick(&names)).to_owned())
+    }
+
+    fn account(&mut self) -> String {
+        let accounts: Vec<&Account> = self.world.accounts.values().collect();
+        let account = accounts.get(self.dice.below(accounts.len()));
+        account.map_or(String::new(), |account| account.name.clone())
+    }
+
+    /// A place that may not be there.
+    fn any_place(&mut self) -> Place {
+        (self.account(), (*self.dice.pick(&MAILBOXES)).to_owned())
+    }
+
+    fn mailbox_of(&mut self, account: &str) -> String {
+        let Ok(token) = self.world.by_name(account) else {
+            return "INBOX".to_owned();
+        };
+        let mailboxes = &self.world.accounts[&token].mailboxes;
+        let names: Vec<&String> = mailboxes.values().map(|mailbox| &mailbox.name).collect();
+        (*self.dice.pick(&names)).clone()
+    }
+
+    fn place(&mut self) -> Place {
+        let account = self.account();
+        let mailbox = self.mailbox_of(&account);
+        (account, mailbox)
+    }
+
+    fn places(&mut self) -> Vec<Place> {
+        let count = *self.dice.pick(&[1, 1, 1, 2, 3]);
+        (0..count).map(|_| self.place()).collect()
+    }
+
+    fn uids(&mut self, at: &Place) -> BTreeSet<u32> {
+        let account = self.world.by_name(&at.0).ok();
+        let account = account.and_then(|token| self.world.accounts.get(&token));
+        let mailbox = account.and_then(|account| {
+            let token = account.find(&at.1).ok()?;
+            account.mailboxes.get(&token)
+        });
+        let all: Vec<u32> = mailbox.map_or(Vec::new(), |mailbox| {
+            mailbox.entries.keys().copied().collect()
+        });
+        match self.dice.below(3) {
+            0 => all.into_iter().collect(),
+            1 if !all.is_empty() => BTreeSet::from([*self.dice.pick(&all)]),
+            _ => all.into_iter().filter(|_| self.dice.one_in(2)).collect(),
+        }
+    }
+
+    fn marks(&mut self) -> Marks {
+        let flags = self.dice.below(32) as u16;
+        let keywords = KEYWORDS.iter().filter(|_| self.dice.one_in(3));
+        let keywords = keywords.map(|keyword| (*keyword).to_owned()).collect();
+        Marks { flags, keywords }
+    }
+
+    /// Most are small, some take a good part of a segment.
+    fn new_message(&mut self) -> usize {
+        let number = self.messages.len();
+        let len = match self.dice.below(20) {
+            0 if self.large > 0 => {
+                self.large -= 1;
+                (1 << 20) + 1 + self.dice.below(999)
+            }
+            0..=7 => 17 + self.dice.below(60),
+            8..=14 => 300 + self.dice.below(2_000),
+            15..=17 => 6_000 + self.dice.below(5_000),
+            _ => 20_000 + self.dice.below(30_000),
+        };
+        self.messages.push(message(number, len));
+        number
+    }
+}
