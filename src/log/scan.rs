@@ -2,6 +2,7 @@
 //!
 //! With `pread`, never through a mapping: a disk that fails is an answer here, not a signal. Bodies are passed over.
 
+use std::collections::BTreeSet;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -29,7 +30,7 @@ pub(super) struct Scanner {
     /// Bytes read at a time, at least.
     window_len: usize,
     /// Pages that the disk did not give.
-    pub(super) unreadable: Vec<u64>,
+    pub(super) unreadable: BTreeSet<u64>,
     /// What it said to the first of them.
     pub(super) refusal: Option<Arc<std::io::Error>>,
 }
@@ -79,7 +80,7 @@ impl Scanner {
             window: Vec::new(),
             window_at: 0,
             window_len: WINDOW,
-            unreadable: Vec::new(),
+            unreadable: BTreeSet::new(),
             refusal: None,
         }
     }
@@ -122,15 +123,31 @@ impl Scanner {
     /// Page by page, so that a bad page costs no more than itself.
     fn fill_by_page(&mut self, at: u64) {
         let mut place = at;
-        for page in self.window.chunks_mut(PAGE) {
+        let mut rest = self.window.as_mut_slice();
+        while !rest.is_empty() {
+            let len = usize::try_from(PAGE as u64 - place % PAGE as u64).unwrap_or(PAGE);
+            let (page, behind) = rest.split_at_mut(len.min(rest.len()));
             page.fill(0);
             if let Err(error) = self.file.read_at(page, place) {
                 page.fill(0);
-                self.unreadable.push(place);
+                self.unreadable.insert(page_of(place));
                 self.refusal.get_or_insert_with(|| Arc::new(error));
             }
             place += page.len() as u64;
+            rest = behind;
         }
+    }
+
+    /// The pages of a range that the disk did not give when it was read: nobody knows what they hold.
+    fn unread(&self, range: Range<u64>) -> impl DoubleEndedIterator<Item = u64> {
+        self.unreadable
+            .range(page_of(range.start)..range.end)
+            .copied()
+    }
+
+    /// How many bytes of a range that was read the disk did not give, in whole pages.
+    pub(super) fn unread_len(&self, range: Range<u64>) -> u64 {
+        self.unread(range).count() as u64 * PAGE as u64
     }
 
     /// The fixed head at `offset`, if a sound one is there whose batch fits below the limit.
@@ -182,7 +199,7 @@ impl Scanner {
         None
     }
 
-    /// Behind the last byte that is not zero, rounded up to its sector; `at` if there is none behind it.
+    /// Behind the last byte that is not zero or not known, rounded up to its sector; `at` if there is none behind it.
     pub(super) fn written_to(&mut self, at: u64) -> u64 {
         let mut end = at;
         let mut from = at;
@@ -195,11 +212,19 @@ impl Scanner {
             }
             from += WINDOW as u64;
         }
-        end
+        let unread = self.unread(at..self.limit).next_back();
+        unread.map_or(end, |page| end.max(self.limit.min(page + PAGE as u64)))
     }
 
     /// How the place looks where a batch should begin and no sound head is.
     pub(super) fn looks(&mut self, at: u64) -> Looks {
+        // What the disk does not give may have been written, for all we know. Taken for zeroes, an acknowledged batch would be cut off
+        // as torn, or written over.
+        self.get(at, SECTOR);
+        let sector = at..self.limit.min(at + SECTOR as u64);
+        if self.unread(sector).next().is_some() {
+            return Looks::Altered;
+        }
         if self.written_from(at).is_none() {
             return Looks::Empty;
         }
@@ -218,11 +243,16 @@ impl Scanner {
     /// How the sectors of a batch look whose head is sound. `None` when all are as written.
     pub(super) fn batch_looks(&mut self, found: &Found) -> Option<Looks> {
         let place = self.place;
-        let bytes = self.get(found.offset, found.head.len as usize);
-        let bad = found.head.bad_sectors(place, found.offset, bytes);
+        let (from, len) = (found.offset, found.head.len as usize);
+        self.get(from, len);
+        let unread: Vec<u64> = self.unread(from..from + len as u64).collect();
+        let bytes = self.get(from, len);
+        let bad = found.head.bad_sectors(place, from, bytes);
         let zero = |sector: &usize| {
+            let page = page_of(from + (sector * SECTOR) as u64);
             let content = bytes.get(sector * SECTOR..(sector + 1) * SECTOR);
-            content.is_none_or(|content| content.iter().all(|byte| *byte == 0))
+            !unread.contains(&page)
+                && content.is_none_or(|content| content.iter().all(|byte| *byte == 0))
         };
         if bad.is_empty() {
             None
@@ -244,6 +274,10 @@ impl Scanner {
         let complete = pieces.len() == found.head.count as usize;
         (pieces, complete)
     }
+}
+
+fn page_of(at: u64) -> u64 {
+    at - at % PAGE as u64
 }
 
 /// All sound records in `bytes` whose numbers are in `numbers`. Where they follow one another each is found at once;
@@ -387,7 +421,7 @@ fn long(bytes: &[u8], at: usize) -> u64 {
     u64::from_le_bytes(found.unwrap_or_default())
 }
 
-/// Copies `range` of a file to the end of `to`, in pieces.
+/// Copies `range` of a file to the end of `to`, in pieces. Pages that the disk does not give are left out: zeroes.
 pub(super) fn copy(from: &dyn File, range: Range<u64>, to: &dyn File) -> std::io::Result<()> {
     let mut buffer = vec![0; WINDOW];
     let mut at = range.start;
@@ -395,8 +429,16 @@ pub(super) fn copy(from: &dyn File, range: Range<u64>, to: &dyn File) -> std::io
         let len = usize::try_from(range.end - at)
             .unwrap_or(usize::MAX)
             .min(WINDOW);
-        let piece = buffer.get_mut(..len).unwrap_or_default();
-        let read = from.read_at(piece, at)?;
+        let mut piece = buffer.get_mut(..len).unwrap_or_default();
+        let mut tried = from.read_at(piece, at);
+        if tried.is_err() && len > PAGE {
+            piece = buffer.get_mut(..PAGE).unwrap_or_default();
+            tried = from.read_at(piece, at);
+        }
+        let read = tried.unwrap_or_else(|_| {
+            piece.fill(0);
+            piece.len()
+        });
         if read == 0 {
             break;
         }

@@ -46,3 +46,4 @@ mod sim;
 mod sim_tests;
 mod threads;
 mod tidy;
+mod unreadable;

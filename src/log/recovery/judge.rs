@@ -139,7 +139,9 @@ impl Opening<'_> {
         let records = records.map(|piece| piece.frame.header.number);
         let bodies = salvage.bodies.iter().map(|(_, body)| body.number);
         let found = records.chain(bodies).max().unwrap_or(self.next_record);
-        self.marked.max(found + 1)
+        // What the disk does not give now may come back: its numbers must not have been given to others by then.
+        let hidden = scanner.unread_len(gap.clone()) / record::HEADER as u64;
+        self.marked.max(found + 1 + hidden)
     }
 
     /// The last segment is where writing goes on, unless what lies behind its end must not be touched.

@@ -1,0 +1,129 @@
+//! A medium that cannot give, or changes, what lies below a mapped file.
+
+use std::path::Path;
+
+use crate::faults::Patient;
+use crate::marker;
+use crate::rack::{Disk, Rack, Spot};
+use crate::stage::on_stage;
+use crate::volume::{Fs, Mounted};
+use crate::worker::Worker;
+
+const PAGE: u64 = 4096;
+/// Messages of a store, their length, and the one that is hit.
+const COUNT: u64 = 24;
+const LEN: usize = 40_000;
+const HIT: u64 = 7;
+
+/// Whether this build may die of a mapped file whose page the disk does not give. README says so as long as it does.
+pub(crate) const MAY_DIE: bool = true;
+
+/// A store of some messages on `disk`, not mounted, and where in the middle of one body a page begins.
+fn store_on(fs: Fs, disk: &Disk, live: &Path) -> Result<(Patient, u64), String> {
+    fs.make(disk, &[]);
+    let mounted = Mounted::new(fs, disk, live, "")?;
+    let mut patient = Patient::new(Worker::new(), LEN);
+    patient.open(&live.join("mail"))?;
+    let refused = patient.deliver(COUNT)?;
+    if !refused.is_empty() {
+        return Err(format!("{refused:?}"));
+    }
+    patient.close()?;
+    mounted.unmount()?;
+    match disk.medium().find(marker(HIT).as_bytes())[..] {
+        [body] => Ok((patient, (body + LEN as u64 / 2) / PAGE * PAGE)),
+        ref places => Err(format!("the message lies at {places:?}")),
+    }
+}
+
+/// Only the message that is hit may be refused, in what is read and in what a verification lists.
+fn only_one_is_hit(patient: &mut Patient, kind: &str) -> Result<(), String> {
+    let uid = patient
+        .acked
+        .iter()
+        .find(|entry| entry.contains(&format!(":{HIT}:")));
+    let uid = uid
+        .and_then(|entry| entry.split(':').next())
+        .ok_or("it was acknowledged")?
+        .to_owned();
+    let expected = format!("unread {uid} {kind} ");
+    let unread = patient.read()?;
+    if unread.len() != 1 || !unread[0].starts_with(&expected) {
+        return Err(format!("{unread:?}, not one {expected:?}"));
+    }
+    let found = patient.ask("verify")?;
+    let of_messages: Vec<&String> = found
+        .iter()
+        .filter(|line| line.starts_with("unread"))
+        .collect();
+    if of_messages.len() != 1 || !of_messages[0].starts_with(&format!("unread {uid} ")) {
+        return Err(format!("verify: {found:?}"));
+    }
+    Ok(())
+}
+
+/// Goal: a bit that changes below the file system hits one message, which is refused and listed, and no other.
+/// (btrfs notices by itself and gives an error: that is the next test.)
+#[test]
+fn a_changed_bit_below_hits_one_message() {
+    let name = "mapped::a_changed_bit_below_hits_one_message";
+    on_stage(name, &[Fs::Ext4.need(), Fs::Xfs.need()], |folder| {
+        let rack = Rack::mount(&folder.join("rack")).unwrap();
+        for fs in [Fs::Ext4, Fs::Xfs] {
+            let disk = rack.insert(fs.blank());
+            let live = folder.join("live");
+            let (mut patient, at) = store_on(fs, &disk, &live).unwrap();
+            disk.flip(at + 77, 16);
+            let mounted = Mounted::new(fs, &disk, &live, "").unwrap();
+            patient.open(&live.join("mail")).unwrap();
+            only_one_is_hit(&mut patient, "Damaged").unwrap();
+            patient.close().unwrap();
+            mounted.unmount().unwrap();
+            println!("{}: one bit, one message", fs.name());
+        }
+    });
+}
+
+fn unreadable(fs: Fs, folder: &Path) -> Result<(), String> {
+    let rack = Rack::mount(&folder.join("rack")).map_err(|error| error.to_string())?;
+    let disk = rack.insert(fs.blank());
+    let live = folder.join("live");
+    let (mut patient, at) = store_on(fs, &disk, &live)?;
+    disk.eio_read(Spot::Range(at..at + PAGE), u64::MAX);
+    let mounted = Mounted::new(fs, &disk, &live, "")?;
+    patient.open(&live.join("mail"))?;
+    only_one_is_hit(&mut patient, "Io")?;
+    // The medium gives it again: so does the store, at the latest when it was opened anew.
+    disk.clear();
+    patient.close()?;
+    patient.open(&live.join("mail"))?;
+    patient.must_be_sound()?;
+    patient.close()?;
+    mounted.unmount()
+}
+
+fn gives_an_error(name: &str, fs: Fs) {
+    on_stage(name, &[fs.need()], |folder| match unreadable(fs, folder) {
+        Ok(()) => println!("{}: one bad page, one message, nobody died", fs.name()),
+        Err(why) if MAY_DIE && why.contains("signal: 7") => println!("{}: {why}", fs.name()),
+        Err(why) => panic!("{why}"),
+    });
+}
+
+/// Goal: a page below a mapped file that the disk does not give costs one message an error, and the process nothing.
+#[test]
+fn ext4_does_not_give_a_page() {
+    gives_an_error("mapped::ext4_does_not_give_a_page", Fs::Ext4);
+}
+
+/// Goal: the same on xfs.
+#[test]
+fn xfs_does_not_give_a_page() {
+    gives_an_error("mapped::xfs_does_not_give_a_page", Fs::Xfs);
+}
+
+/// Goal: the same on btrfs.
+#[test]
+fn btrfs_does_not_give_a_page() {
+    gives_an_error("mapped::btrfs_does_not_give_a_page", Fs::Btrfs);
+}
