@@ -67,6 +67,7 @@ mod store;
 mod transaction;
 mod verify;
 mod view;
+mod witness;
 
 pub use account::{Account, MailboxInfo};
 pub use changes::Changes;
@@ -87,3 +88,4 @@ pub use store::Store;
 pub use transaction::{Outcome, Transaction};
 pub use verify::{BadMessage, BadReceipt, Progress, VerifyReport};
 pub use view::{Columns, Row, View};
+pub use witness::{Witness, WitnessError};

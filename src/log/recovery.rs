@@ -7,7 +7,7 @@
 //! Recovery decides before it writes, and each thing that it writes may be interrupted and done again.
 //!
 //! Reading order: `create` (before an opening), `list` (which segments there are), `tail` (how far they reached),
-//! `start` (where reading begins), `opening` (the state), `read` (replay), `judge` (where it ends), `finish` (the log is put together), `report`.
+//! `start` (where reading begins), `opening` (the state), `read` (replay), `judge` (where it ends), `witness`, `finish` (the log is put together), `report`.
 
 mod create;
 mod finish;
@@ -18,6 +18,7 @@ mod read;
 mod report;
 mod start;
 mod tail;
+mod witness;
 
 use std::sync::Arc;
 
@@ -151,7 +152,7 @@ impl Log {
         let tail = raw_tail.mark(ledger.manifest.store);
         let files = Files::new(Arc::clone(&storage), how, OPEN_MAX);
         let mut listed = list::segments(&*storage, &ledger, edits, &files)?;
-        let mut opening = Opening::new(&*storage, replay, &ledger, &tail, options.read_only);
+        let mut opening = Opening::new(&*storage, replay, &ledger, &tail, &options);
         opening.note(&mut listed);
         opening.check_complete(&ledger, &tail, &listed.segments, &options)?;
         opening.start_at(Start::find(&listed.segments, from, &options)?);
@@ -167,6 +168,7 @@ impl Log {
             return Err(Error::fault(storage.describe(), 0, Fault::Kind { kind }));
         }
         opening.skip_unsynced(active.as_ref(), &tail);
+        let witness = opening.hold_witness(&listed.segments, &options)?;
         if !options.read_only {
             opening.make_durable(active.as_ref())?;
             let (nonce, epoch) = (options.host.unique(), tail.epoch());
@@ -190,6 +192,7 @@ impl Log {
             listed: listed.segments,
             files,
             active,
+            witness,
         };
         opening.finish(parts)
     }

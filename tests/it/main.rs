@@ -42,3 +42,4 @@ mod seam;
 mod sim;
 mod sim_tests;
 mod tidy;
+mod witness;

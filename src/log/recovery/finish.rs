@@ -19,6 +19,7 @@ use crate::log::queue::Queue;
 use crate::log::writer::{Active, Writer, segment_len};
 use crate::log::{Log, Shared};
 use crate::options::Options;
+use crate::witness::Witness;
 
 /// What an open log is put together from.
 pub(super) struct Parts {
@@ -31,6 +32,7 @@ pub(super) struct Parts {
     pub(super) listed: Vec<Listed>,
     pub(super) files: Arc<Files>,
     pub(super) active: Option<Active>,
+    pub(super) witness: Witness,
 }
 
 impl Opening<'_> {
@@ -65,6 +67,7 @@ impl Opening<'_> {
             listed,
             files,
             mut active,
+            witness,
         } = parts;
         let manifest = &ledger.manifest;
         let next_batch = self
@@ -121,6 +124,7 @@ impl Opening<'_> {
             large: Mutex::new(Vec::new()),
             work: Work::new(options.prepare),
             log_len: AtomicU64::new(log_len),
+            witness: Mutex::new(witness),
             read_only: AtomicBool::new(read_only),
             options,
             lock: Mutex::new(lock),

@@ -15,6 +15,7 @@ use crate::log::position::Position;
 use crate::log::scan::{Scanner, Survey, WINDOW};
 use crate::log::writer::Active;
 use crate::options::Options;
+use crate::witness::Witness;
 
 /// The state of an opening.
 pub(super) struct Opening<'a> {
@@ -42,6 +43,8 @@ pub(super) struct Opening<'a> {
     pub(super) start: Start,
     /// Behind the last batch that was read.
     pub(super) position: Option<Position>,
+    /// The last durable batch that was read.
+    pub(super) witness: Witness,
     /// Read-only: the last batch that is shown. A live writer may be further on.
     pub(super) show: Option<u64>,
 }
@@ -52,8 +55,13 @@ impl<'a> Opening<'a> {
         replay: &'a mut dyn Replay,
         ledger: &Ledger,
         tail: &tail::Mark,
-        read_only: bool,
+        options: &Options,
     ) -> Self {
+        let store = ledger.manifest.store;
+        // Whoever keeps a witness elsewhere knows of batches that were durable, whatever the marks here say.
+        let witnessed = options.witness.filter(|witness| witness.store == store);
+        let durable = ledger.manifest.durable_batch;
+        let durable = durable.max(witnessed.map_or(0, |witness| witness.batch));
         Self {
             storage,
             replay,
@@ -65,7 +73,7 @@ impl<'a> Opening<'a> {
             marked: tail.next_record().max(ledger.manifest.next_record),
             last_batch: 0,
             last_crc: 0,
-            durable: ledger.manifest.durable_batch.max(tail.durable()),
+            durable: durable.max(tail.durable()),
             last_previous: None,
             fenced: Vec::new(),
             large: HashSet::new(),
@@ -73,7 +81,8 @@ impl<'a> Opening<'a> {
             highest_segment: 0,
             start: Start::FRONT,
             position: None,
-            show: read_only.then(|| ledger.manifest.durable_batch.max(tail.written())),
+            witness: Witness::empty(store),
+            show: options.read_only.then(|| durable.max(tail.written())),
         }
     }
 

@@ -6,7 +6,7 @@ use std::ops::Range;
 use super::list::Listed;
 use super::opening::Opening;
 use super::report::{Hole, LostMessage};
-use super::tail;
+use super::{tail, witness};
 use crate::error::Result;
 use crate::format::PAGE;
 use crate::format::body::BodyHeader;
@@ -151,6 +151,11 @@ impl Opening<'_> {
         self.last_batch = self.last_batch.max(found.head.batch);
         self.last_crc = found.head.crc();
         self.next_record = self.next_record.max(numbers.end);
+        // For writing, all that was read is synced before it is shown. A reader knows of what the marks say.
+        if self.show.is_none() || found.head.batch <= self.durable {
+            let (store, segment) = (self.witness.store, listed.segment.number());
+            self.witness = witness::of(store, segment, found.offset, &found.head);
+        }
         self.position = Some(Position {
             segment: listed.segment.number(),
             generation: listed.segment.header.generation,
