@@ -128,7 +128,7 @@ impl FromStr for Witness {
             return Err(WitnessError);
         };
         let witness = Self {
-            store: StoreId(hex(store)?.to_be_bytes()),
+            store: StoreId(bytes(store)?),
             epoch: number(epoch)?,
             batch: number(batch)?,
             next_record: number(next_record)?,
@@ -145,8 +145,15 @@ impl FromStr for Witness {
     }
 }
 
-fn hex(text: &str) -> Result<u128, WitnessError> {
-    u128::from_str_radix(text, 16).map_err(|_| WitnessError)
+/// Sixteen bytes from hexadecimal.
+fn bytes(text: &str) -> Result<[u8; 16], WitnessError> {
+    let mut all = u128::from_str_radix(text, 16).map_err(|_| WitnessError)?;
+    let mut bytes = [0; 16];
+    for byte in bytes.iter_mut().rev() {
+        *byte = (all & 0xff) as u8;
+        all >>= 8;
+    }
+    Ok(bytes)
 }
 
 fn number(text: &str) -> Result<u64, WitnessError> {
