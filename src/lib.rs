@@ -74,7 +74,7 @@ pub use changes::Changes;
 pub use deliver::{Accepted, Deferral, Delivery, Raw, Recipient};
 pub use error::{Error, Result};
 pub use index::{Counters, Delivered, Flagged, Transferring};
-pub use log::{Commit, Cut, Damage, Hole, LostMessage, RecoveryReport, Unsynced};
+pub use log::{Break, Commit, Cut, Damage, Hole, LostMessage, RecoveryReport, Unsynced};
 pub use mail::{
     AccountId, Digest, EmailId, FlagChange, Flags, InternalDate, Keyword, MailboxName, ModSeq,
     SpecialUse, Uid, UidSet, UidValidity,

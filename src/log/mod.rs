@@ -46,7 +46,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use parking_lot::{Condvar, Mutex, RwLock};
 
 pub use commit::Commit;
-pub use recovery::{Cut, Hole, LostMessage, RecoveryReport, Unsynced};
+pub use recovery::{Break, Cut, Hole, LostMessage, RecoveryReport, Unsynced};
 pub use verify::Damage;
 
 pub(crate) use body::Body;

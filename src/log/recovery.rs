@@ -25,7 +25,7 @@ use std::sync::Arc;
 pub(crate) use create::{find_or_create, lock};
 pub(super) use tail::TAIL;
 
-pub use report::{Cut, Hole, LostMessage, RecoveryReport, Unsynced};
+pub use report::{Break, Cut, Hole, LostMessage, RecoveryReport, Unsynced};
 
 use super::Log;
 use super::files::{Files, OPEN_MAX};

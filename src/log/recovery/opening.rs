@@ -32,6 +32,8 @@ pub(super) struct Opening<'a> {
     pub(super) durable: u64,
     /// What the last segment's first batch repeats of the batch before it.
     pub(super) last_previous: Option<u32>,
+    /// Whether damage lies behind the last batch that was read: then the next one need not follow on it.
+    pub(super) damaged: bool,
     /// Lost numbers that a fence already covers.
     pub(super) fenced: Vec<(u64, u64)>,
     /// Segments of large bodies that a record names.
@@ -75,6 +77,7 @@ impl<'a> Opening<'a> {
             last_crc: 0,
             durable: durable.max(tail.durable()),
             last_previous: None,
+            damaged: false,
             fenced: Vec::new(),
             large: HashSet::new(),
             newer: None,

@@ -123,6 +123,8 @@ impl Opening<'_> {
         self.last_batch = start.batch;
         self.last_crc = start.crc;
         self.position = start.position;
+        // A footer speaks of the batches that were sound when it was made.
+        self.damaged = start.at > 0 && start.position.is_none();
         if let Some(position) = &start.position {
             self.witness = Witness {
                 store: self.witness.store,
