@@ -17,6 +17,7 @@ mod command;
 mod corpora;
 mod corruption;
 mod crash;
+mod damage;
 mod deferral;
 mod dump;
 mod fuzz_seeds;
