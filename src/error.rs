@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use crate::format::Fault;
 use crate::mail::{AccountNameError, KeywordError, NameError, Uid};
+use crate::witness::Witness;
 
 /// The result of this crate's calls.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -77,6 +78,18 @@ pub enum Error {
         path: String,
         /// What is missing.
         what: String,
+    },
+    /// The log does not have the batch that [`Options::witness`](crate::Options::witness) names: an older copy of the store
+    /// was put back, or another history of it, or that very batch is damaged. Nothing of the log was changed. Restore what
+    /// is newer; opening without the witness gives up what was acknowledged since, and may give UIDs again.
+    #[error("{path} {}: found {found}, expected {expected}", .found.instead_of(.expected))]
+    NotWitnessed {
+        /// The store.
+        path: String,
+        /// The witness.
+        expected: Box<Witness>,
+        /// What the log has in its place: the batch of that number, or else the last one.
+        found: Box<Witness>,
     },
     /// Another process (or another handle of this one) has the store open for writing. Close that one, or open
     /// read-only.

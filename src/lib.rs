@@ -73,6 +73,7 @@ mod sync;
 mod transaction;
 mod verify;
 mod view;
+mod witness;
 
 pub use account::{Account, MailboxInfo};
 pub use changes::Changes;
@@ -80,7 +81,7 @@ pub use deliver::{Accepted, Deferral, Delivery, Raw, Recipient};
 pub use error::{Error, Result};
 pub use index::{Counters, Delivered, Flagged, Transferring};
 pub use io::{install_guard, still_good};
-pub use log::{Commit, Cut, Damage, Hole, LostMessage, RecoveryReport, Unsynced};
+pub use log::{Break, Commit, Cut, Damage, Hole, LostMessage, RecoveryReport, Unsynced};
 pub use mail::{
     AccountId, Digest, EmailId, FlagChange, Flags, InternalDate, Keyword, MailboxName, ModSeq,
     SpecialUse, Uid, UidSet, UidValidity,
@@ -94,3 +95,4 @@ pub use store::Store;
 pub use transaction::{Outcome, Transaction};
 pub use verify::{BadMessage, BadReceipt, Progress, VerifyReport};
 pub use view::{Columns, Row, View};
+pub use witness::{Witness, WitnessError};

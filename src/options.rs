@@ -6,6 +6,7 @@ use std::time::Duration;
 use crate::error::{Error, Result};
 use crate::format::body;
 use crate::io::{Host, System};
+use crate::witness::Witness;
 
 /// What a commit survives when it has returned `Ok`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -56,6 +57,7 @@ pub struct Options {
     pub(crate) cache_bytes: usize,
     pub(crate) chain_max: u32,
     pub(crate) load_deadline: Duration,
+    pub(crate) witness: Option<Witness>,
     pub(crate) host: Arc<dyn Host>,
 }
 
@@ -76,6 +78,7 @@ impl Default for Options {
             cache_bytes: 256 << 20,
             chain_max: 8,
             load_deadline: Duration::from_secs(2),
+            witness: None,
             host: Arc::new(System),
         }
     }
@@ -92,7 +95,7 @@ impl Options {
     /// there says no, so that a volume that is not mounted is an error and not an empty store.
     #[must_use]
     pub fn create(mut self, create: bool) -> Self {
-        self.create = create;
+        self.create = create && self.witness.is_none();
         self
     }
 
@@ -203,6 +206,17 @@ impl Options {
     #[must_use]
     pub fn load_deadline(mut self, deadline: Duration) -> Self {
         self.load_deadline = deadline;
+        self
+    }
+
+    /// Opens the store only if its log has exactly the batch that this [`Witness`] names, which
+    /// [`Store::witness`](crate::Store::witness) gave and which was kept elsewhere: an older copy of the whole store is
+    /// refused with [`Error::NotWitnessed`], and so is another history. A store that is not there is not created. Reads one
+    /// place of the log more; where that is damaged, at most the segment that it is in. Default: none.
+    #[must_use]
+    pub fn witness(mut self, witness: Witness) -> Self {
+        self.witness = Some(witness);
+        self.create = false;
         self
     }
 

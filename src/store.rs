@@ -14,6 +14,7 @@ use crate::log::{Commit, Log, NewBody, RecoveryReport};
 use crate::mail::{AccountId, AccountName};
 use crate::options::{Durability, Options};
 use crate::switch::Switch;
+use crate::witness::Witness;
 
 /// A store of mail: one directory, one writer process.
 ///
@@ -61,6 +62,7 @@ impl Store {
     /// - [`Error::NotAStore`]: nothing there and nothing to be created, or a folder with other files, or a file.
     /// - [`Error::Locked`]: another handle has it open for writing.
     /// - [`Error::Incomplete`]: files are missing or cut short; see [`Options::accept_loss`].
+    /// - [`Error::NotWitnessed`]: see [`Options::witness`].
     /// - [`Error::UnsupportedFormat`], [`Error::Foreign`], [`Error::Damaged`] (MANIFEST or the head of SEGMENTS).
     /// - [`Error::InvalidOption`], [`Error::Io`], [`Error::NoSpace`].
     ///
@@ -124,6 +126,16 @@ impl Store {
     #[must_use]
     pub fn id(&self) -> StoreId {
         self.inner.log.store()
+    }
+
+    /// How far the store certainly got: its last durable batch. Kept elsewhere, it shows whether an older copy was put
+    /// back: see [`Options::witness`]. Of a store opened for reading only, the last batch known to be durable then.
+    ///
+    /// # Cost
+    /// None: no I/O, and no waiting for any.
+    #[must_use]
+    pub fn witness(&self) -> Witness {
+        self.inner.log.witness()
     }
 
     /// What the opening found and did.

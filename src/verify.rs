@@ -124,9 +124,12 @@ impl Store {
             .holes
             .iter()
             .map(|hole| Damage::new(&hole.segment, hole.from, hole.to, Fault::Lost));
+        let breaks = recovery.breaks.iter();
+        let breaks =
+            breaks.map(|at| Damage::new(&at.segment, at.offset, at.offset, Fault::Foreign));
         let files = recovery.missing.iter().chain(&recovery.bad_footers);
         let files = files.map(|path| Damage::new(path, 0, 0, Fault::Lost));
-        holes.chain(files).collect()
+        holes.chain(breaks).chain(files).collect()
     }
 
     fn verify_messages(

@@ -34,6 +34,7 @@ pub(crate) enum Command {
     Verify(Verify),
     Stat(Stat),
     Receipt(Receipt),
+    Witness(Witness),
     Rebuild(Rebuild),
 }
 
@@ -83,13 +84,23 @@ pub(crate) struct Import {
     pub(crate) path: Vec<PathBuf>,
 }
 
+// Which store, and how it is held against what is known of it. (No doc comment: it would replace that of each command.)
+#[derive(Debug, clap::Args)]
+pub(crate) struct At {
+    /// The store's directory
+    pub(crate) store: PathBuf,
+    /// Refuse the store unless it got as far as this line of `mailkeep witness` says
+    #[arg(long, value_name = "LINE")]
+    pub(crate) witness: Option<mailkeep::Witness>,
+}
+
 /// Write mail to an mbox, a Maildir or message files, byte for byte.
 ///
 /// Damage does not stop it: what cannot be read is listed, the rest is written, and the exit code is 1.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Export {
-    /// The store's directory
-    pub(crate) store: PathBuf,
+    #[command(flatten)]
+    pub(crate) at: At,
     /// The account's name
     #[arg(long, value_parser = account)]
     pub(crate) account: AccountName,
@@ -107,8 +118,8 @@ pub(crate) struct Export {
 /// List accounts, the mailboxes of one, or the messages of one mailbox.
 #[derive(Debug, clap::Args)]
 pub(crate) struct List {
-    /// The store's directory
-    pub(crate) store: PathBuf,
+    #[command(flatten)]
+    pub(crate) at: At,
     /// List the mailboxes of this account
     #[arg(long, value_parser = account)]
     pub(crate) account: Option<AccountName>,
@@ -122,8 +133,8 @@ pub(crate) struct List {
 /// With --json: its marks, dates, sizes and digest, not its bytes.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Show {
-    /// The store's directory
-    pub(crate) store: PathBuf,
+    #[command(flatten)]
+    pub(crate) at: At,
     /// The account's name
     #[arg(long, value_parser = account)]
     pub(crate) account: AccountName,
@@ -141,8 +152,8 @@ pub(crate) struct Show {
 /// it was written.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Verify {
-    /// The store's directory
-    pub(crate) store: PathBuf,
+    #[command(flatten)]
+    pub(crate) at: At,
     /// Check only the messages of this account
     #[arg(long, value_parser = account)]
     pub(crate) account: Option<AccountName>,
@@ -151,8 +162,8 @@ pub(crate) struct Verify {
 /// Sizes, counts and health.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Stat {
-    /// The store's directory
-    pub(crate) store: PathBuf,
+    #[command(flatten)]
+    pub(crate) at: At,
     /// Also count accounts, mailboxes and messages: looks at every account
     #[arg(long)]
     pub(crate) count: bool,
@@ -164,8 +175,8 @@ pub(crate) struct Stat {
 /// The order is the store's own: sort before comparing two stores.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Receipt {
-    /// The store's directory
-    pub(crate) store: PathBuf,
+    #[command(flatten)]
+    pub(crate) at: At,
     /// Only this account, with its mailboxes
     #[arg(long, value_parser = account)]
     pub(crate) account: Option<AccountName>,
@@ -174,14 +185,24 @@ pub(crate) struct Receipt {
     pub(crate) mailbox: Option<MailboxName>,
 }
 
+/// Say how far the store certainly got, in one line to be kept elsewhere.
+///
+/// With that line, --witness of the other commands and of the library refuse an older copy of the store, which is sound in
+/// itself and shows by nothing else that newer mail was acknowledged.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Witness {
+    #[command(flatten)]
+    pub(crate) at: At,
+}
+
 /// Drop what is derived and make it again from the log.
 ///
 /// Never needed: damage to the index is found and mended as it is met. For who wants to be sure, and for drills. The
 /// store must not be open elsewhere for writing; no mail is touched, and it may be interrupted at any moment.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Rebuild {
-    /// The store's directory
-    pub(crate) store: PathBuf,
+    #[command(flatten)]
+    pub(crate) at: At,
 }
 
 /// What files are taken for.

@@ -17,7 +17,7 @@ use crate::store;
 /// Exports a mailbox, or all of an account.
 pub(crate) fn run(args: &Export, out: &mut Output) -> Result<Verdict, CliError> {
     let start = Instant::now();
-    let store = store::open_to_read(&args.store)?;
+    let store = store::open_to_read(&args.at)?;
     let account = store.account(args.account.as_str())?;
     let mailboxes = chosen(&account, args)?;
     let total = mailboxes.iter().map(|(info, _)| info.counters.bytes).sum();

@@ -14,7 +14,7 @@ use crate::store;
 
 /// Lists what the arguments ask for.
 pub(crate) fn run(args: &List, out: &mut Output) -> Result<Verdict, CliError> {
-    let store = store::open_to_read(&args.store)?;
+    let store = store::open_to_read(&args.at)?;
     let all_read = match (&args.account, &args.mailbox) {
         (None, _) => accounts(&store, out)?,
         (Some(account), None) => mailboxes(&store.account(account.as_str())?, out)?,

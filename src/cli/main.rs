@@ -19,6 +19,7 @@ mod stat;
 mod store;
 mod utf7;
 mod verify;
+mod witness;
 
 #[cfg(test)]
 mod tests;
@@ -56,6 +57,7 @@ fn run(args: &Args) -> Result<Verdict, CliError> {
         Command::Verify(args) => verify::run(args, &mut out),
         Command::Stat(args) => stat::run(args, &mut out),
         Command::Receipt(args) => receipt::run(args, &mut out),
+        Command::Witness(args) => witness::run(args, &mut out),
         Command::Rebuild(args) => rebuild::run(args, &mut out),
     }?;
     out.finish()?;

@@ -14,7 +14,8 @@ use crate::store;
 /// Rebuilds the index of a store.
 pub(crate) fn run(args: &Rebuild, out: &mut Output) -> Result<Verdict, CliError> {
     let start = Instant::now();
-    let store = store::open(&args.store, Options::new().create(false).rebuild(true))?;
+    let options = Options::new().create(false).rebuild(true);
+    let store = store::open(&args.at.store, store::witnessed(options, &args.at))?;
     let bar = Progress::told();
     store.wait_rebuilt(&mut |at| {
         bar.show_rebuild(at);

@@ -10,7 +10,7 @@ use crate::store;
 
 /// Writes the receipts that the arguments ask for.
 pub(crate) fn run(args: &args::Receipt, out: &mut Output) -> Result<Verdict, CliError> {
-    let store = store::open_to_read(&args.store)?;
+    let store = store::open_to_read(&args.at)?;
     let all_read = match (&args.account, &args.mailbox) {
         (None, _) => accounts(&store, out)?,
         (Some(name), None) => {

@@ -7,7 +7,7 @@ use crate::{list, store};
 
 /// Writes the bytes of a message, or says in JSON what is known of it.
 pub(crate) fn run(args: &Show, out: &mut Output) -> Result<Verdict, CliError> {
-    let store = store::open_to_read(&args.store)?;
+    let store = store::open_to_read(&args.at)?;
     let account = store.account(args.account.as_str())?;
     let view = store::mailbox(&account, &args.mailbox)?.view()?;
     // Verified as a whole before the first byte goes out, which no later failure of the disk changes.

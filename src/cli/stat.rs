@@ -15,7 +15,7 @@ const WIDTH: usize = 25;
 
 /// Says how large the store is and how it is doing.
 pub(crate) fn run(args: &Stat, out: &mut Output) -> Result<Verdict, CliError> {
-    let store = store::open_to_read(&args.store)?;
+    let store = store::open_to_read(&args.at)?;
     let stat = store.stat();
     let recovery = store.recovery();
     let id: String = store
@@ -28,7 +28,7 @@ pub(crate) fn run(args: &Stat, out: &mut Output) -> Result<Verdict, CliError> {
     let rows = rows(&stat, counts.as_ref());
     if out.is_json() {
         let mut object = json!({
-            "path": args.store.display().to_string(),
+            "path": args.at.store.display().to_string(),
             "store_id": id,
         });
         if let Some(fields) = object.as_object_mut() {
@@ -40,7 +40,7 @@ pub(crate) fn run(args: &Stat, out: &mut Output) -> Result<Verdict, CliError> {
         }
         out.value(&object)?;
     } else {
-        let path = args.store.display().to_string();
+        let path = args.at.store.display().to_string();
         out.line(format_args!("{:WIDTH$}{}", "path", safe(&path)))?;
         out.line(format_args!("{:WIDTH$}{id}", "store id"))?;
         for (name, value) in rows {

@@ -8,6 +8,7 @@ use mailkeep::mail::MailboxName;
 use mailkeep::{Account, Error, Mailbox, Options, RecoveryReport, Store};
 use serde_json::{Value, json};
 
+use crate::args::At;
 use crate::error::{CliError, Verdict};
 use crate::output;
 
@@ -37,10 +38,18 @@ fn is_missing(above: &Path) -> bool {
     !above.as_os_str().is_empty() && found().is_err_and(|why| why.kind() == ErrorKind::NotFound)
 }
 
+/// The options, with the witness if there is one.
+pub(crate) fn witnessed(options: Options, at: &At) -> Options {
+    match at.witness {
+        Some(witness) => options.witness(witness),
+        None => options,
+    }
+}
+
 /// Opens a store to look at: takes no lock, changes nothing, not even a torn tail. Says on standard error when it is
 /// not whole.
-pub(crate) fn open_to_read(path: &Path) -> Result<Store, CliError> {
-    let store = open(path, Options::new().read_only(true))?;
+pub(crate) fn open_to_read(at: &At) -> Result<Store, CliError> {
+    let store = open(&at.store, witnessed(Options::new().read_only(true), at))?;
     if !store.recovery().is_whole() {
         output::warn(&format!("warning: {}", store.health()));
         output::warn(&store.recovery().to_string());

@@ -14,7 +14,7 @@ use crate::store;
 /// Checks a store, or the messages of one account.
 pub(crate) fn run(args: &Verify, out: &mut Output) -> Result<Verdict, CliError> {
     let start = Instant::now();
-    let store = store::open_to_read(&args.store)?;
+    let store = store::open_to_read(&args.at)?;
     let bar = Progress::new(1);
     let mut tell = |at: mailkeep::Progress| {
         bar.show_of(at.done_bytes, at.total_bytes);

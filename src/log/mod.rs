@@ -10,7 +10,7 @@
 //! 3. `Queue`: short, never over I/O.
 //! 4. the sync of the active segment's file: held over it, by those who write or sync.
 //! 5. a segment's `reading`: held while its batches are read to find its records, by those who need them.
-//! 6. the segment list, each segment's record table, and the list of open files: never over I/O.
+//! 6. the witness, the segment list, each segment's record table, and the list of open files: never over I/O.
 
 mod body;
 mod chain;
@@ -37,6 +37,7 @@ mod syncing;
 mod tests;
 mod verify;
 mod walk;
+mod witness;
 mod writer;
 
 use std::sync::Arc;
@@ -45,7 +46,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use crate::sync::{Condvar, Mutex, RwLock};
 
 pub use commit::Commit;
-pub use recovery::{Cut, Hole, LostMessage, RecoveryReport, Unsynced};
+pub use recovery::{Break, Cut, Hole, LostMessage, RecoveryReport, Unsynced};
 pub use verify::Damage;
 
 pub(crate) use body::Body;
@@ -65,6 +66,7 @@ use crate::format::record::RecordHeader;
 use crate::io::Storage;
 use crate::options::{Durability, Options};
 use crate::switch::Switch;
+use crate::witness::Witness;
 use files::Files;
 use keeper::Keeper;
 use ledger::Ledger;
@@ -107,6 +109,8 @@ struct Shared {
     work: keeper::Work,
     /// Bytes of all segments, to size the next one.
     log_len: AtomicU64,
+    /// The last durable batch.
+    witness: Mutex<Witness>,
     read_only: AtomicBool,
     /// The writer lock, until the log is closed. Whoever writes beside the queue holds it meanwhile.
     lock: Mutex<Option<Held>>,

@@ -7,7 +7,7 @@
 //! Recovery decides before it writes, and each thing that it writes may be interrupted and done again.
 //!
 //! Reading order: `create` (before an opening), `list` (which segments there are), `tail` (how far they reached),
-//! `start` (where reading begins), `opening` (the state), `read` (replay), `judge` (where it ends), `finish` (the log is put together), `report`.
+//! `start` (where reading begins), `opening` (the state), `read` (replay), `judge` (where it ends), `witness`, `finish` (the log is put together), `report`.
 
 mod create;
 mod finish;
@@ -18,13 +18,14 @@ mod read;
 mod report;
 mod start;
 mod tail;
+mod witness;
 
 use std::sync::Arc;
 
 pub(crate) use create::{find_or_create, lock};
 pub(super) use tail::TAIL;
 
-pub use report::{Cut, Hole, LostMessage, RecoveryReport, Unsynced};
+pub use report::{Break, Cut, Hole, LostMessage, RecoveryReport, Unsynced};
 
 use super::Log;
 use super::files::{Files, OPEN_MAX};
@@ -152,7 +153,7 @@ impl Log {
         let tail = raw_tail.mark(ledger.manifest.store);
         let files = Files::new(Arc::clone(&storage), how, OPEN_MAX);
         let mut listed = list::segments(&*storage, &ledger, edits, &files)?;
-        let mut opening = Opening::new(&*storage, replay, &ledger, &tail, options.read_only);
+        let mut opening = Opening::new(&*storage, replay, &ledger, &tail, &options);
         opening.note(&mut listed);
         opening.check_complete(&ledger, &tail, &listed.segments, &options)?;
         opening.start_at(Start::find(&listed.segments, from, &options)?);
@@ -169,6 +170,7 @@ impl Log {
         }
         opening.skip_unsynced(active.as_ref(), &tail);
         opening.skip_burned(&listed.segments);
+        let witness = opening.hold_witness(&listed.segments, &options)?;
         if !options.read_only {
             opening.make_durable(active.as_ref())?;
             let (nonce, epoch) = (options.host.unique(), tail.epoch());
@@ -193,6 +195,7 @@ impl Log {
             listed: listed.segments,
             files,
             active,
+            witness,
         };
         opening.finish(parts)
     }

@@ -251,8 +251,17 @@ impl Shared {
         match checked {
             Ok(len) => len,
             Err(Error::Damaged { offset, what, .. }) => {
-                check.bad(&path, offset, offset, what);
-                0
+                let file = self.storage.open(&segment_name(number), Open::Read);
+                let len = file.and_then(|file| file.len()).unwrap_or(0);
+                // The header page, or the body.
+                let page = PAGE as u64;
+                let (from, to) = if offset < page {
+                    (0, page)
+                } else {
+                    (page, len)
+                };
+                check.bad(&path, from, to, what);
+                len
             }
             Err(Error::Foreign { .. }) => {
                 check.bad(&path, 0, PAGE as u64, Fault::Foreign);

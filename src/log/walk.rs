@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::scan::{Scanner, Survey, salvage};
 use crate::error::Result;
 use crate::format::PAGE;
+use crate::format::body::BodyHeader;
 use crate::format::change::BodyAt;
 use crate::format::footer::RecordAt;
 use crate::format::record::{self, Frame};
@@ -63,6 +64,7 @@ pub(super) fn places(
         let count = (numbers.end - numbers.start).min(most);
         places.resize(usize::try_from(count).unwrap_or(0), RecordAt::default());
     }
+    find_bodies(&mut scanner, &survey, numbers.start, &mut places);
     // Numbers that no batch has were burned, or their batch is damaged and its bytes are kept. If there are none, what
     // follows is at most half a footer.
     let end = if last > known_of(&survey, &numbers) {
@@ -155,6 +157,53 @@ pub(super) fn place_at(frame: u64, body: u64) -> RecordAt {
     RecordAt {
         frame: narrow(frame),
         body: narrow(body),
+    }
+}
+
+/// Looks for the bodies of records that were not found, in the batches that should have them and in between.
+fn find_bodies(scanner: &mut Scanner, survey: &Survey, first: u64, places: &mut Vec<RecordAt>) {
+    let missing = |numbers: &Range<u64>, places: &[RecordAt]| {
+        let index = |number: u64| usize::try_from(number.saturating_sub(first)).ok();
+        let known = index(numbers.start).zip(index(numbers.end));
+        let known = known.and_then(|(from, to)| places.get(from..to.min(places.len())));
+        known.is_some_and(|known| known.iter().any(|place| place.frame == 0))
+    };
+    let all = first..first + places.len() as u64;
+    if !missing(&all, places) {
+        return;
+    }
+    let batches = survey.batches.iter().map(|found| {
+        let from = found.head.first_record;
+        let numbers = from..from + u64::from(found.head.count);
+        let bodies = found.offset + found.head.bodies_at() as u64;
+        (bodies..found.offset + u64::from(found.head.len), numbers)
+    });
+    let behind = survey.end..scanner.written_to(survey.end);
+    let gaps = survey.gaps.iter().cloned().chain([behind]);
+    for (range, numbers) in batches.chain(gaps.map(|gap| (gap, all.clone()))) {
+        if missing(&numbers, places) && !range.is_empty() {
+            let len = usize::try_from(range.end - range.start).unwrap_or(usize::MAX);
+            let place = scanner.place;
+            let bodies = search_bodies(place, scanner.get(range.start, len), &numbers);
+            put_bodies(places, first, range.start, &bodies);
+        }
+    }
+}
+
+/// Notes where bodies lie whose records are lost: an image or a base may yet have their entries.
+pub(super) fn put_bodies(
+    places: &mut Vec<RecordAt>,
+    first: u64,
+    start: u64,
+    bodies: &[(usize, BodyHeader)],
+) {
+    for (at, body) in bodies {
+        let index = body.number.checked_sub(first).map(usize::try_from);
+        let place = index.and_then(|index| places.get(index.ok()?));
+        if place.is_none_or(|place| place.frame == 0) {
+            let at = place_at(0, start + *at as u64);
+            put(places, first, body.number, at);
+        }
     }
 }
 

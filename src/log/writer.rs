@@ -119,6 +119,7 @@ impl Writer {
             Ok(()) => {
                 (active.unsynced, active.unsynced_bytes) = (false, 0);
                 self.durable = self.written;
+                self.tell_witness(shared);
                 if Switch::TailOnSync.on() {
                     self.write_tail(shared);
                 }
@@ -316,6 +317,9 @@ impl Writer {
         let durable = group.durability == Durability::Durable;
         let spare_len = segment_len(log_len, &shared.options);
         shared.work.written(active, durable, spare_len);
+        if durable {
+            self.tell_witness(shared);
+        }
         // Of batches that were only written, the log thread tells TAIL when there is time.
         if Switch::TailOnCommit.on() && (durable || !shared.options.background) {
             self.write_tail(shared);

@@ -17,6 +17,7 @@ mod command;
 mod corpora;
 mod corruption;
 mod crash;
+mod damage;
 mod deferral;
 #[cfg(feature = "cli")]
 mod drill;
@@ -47,3 +48,4 @@ mod sim_tests;
 mod threads;
 mod tidy;
 mod unreadable;
+mod witness;

@@ -21,6 +21,7 @@ use crate::log::writer::{Active, Writer, segment_len};
 use crate::log::{Log, Shared};
 use crate::options::Options;
 use crate::switch::Switch;
+use crate::witness::Witness;
 
 /// What an open log is put together from.
 pub(super) struct Parts {
@@ -33,6 +34,7 @@ pub(super) struct Parts {
     pub(super) listed: Vec<Listed>,
     pub(super) files: Arc<Files>,
     pub(super) active: Option<Active>,
+    pub(super) witness: Witness,
 }
 
 impl Opening<'_> {
@@ -80,6 +82,7 @@ impl Opening<'_> {
             listed,
             files,
             mut active,
+            witness,
         } = parts;
         let manifest = &ledger.manifest;
         let next_batch = self
@@ -136,6 +139,7 @@ impl Opening<'_> {
             large: Mutex::new(Vec::new()),
             work: Work::new(options.prepare),
             log_len: AtomicU64::new(log_len),
+            witness: Mutex::new(witness),
             read_only: AtomicBool::new(read_only),
             options,
             lock: Mutex::new(Some(Arc::new(lock))),

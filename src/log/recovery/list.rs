@@ -209,18 +209,22 @@ impl List {
                 continue;
             }
             match judge(storage, store, &name, number) {
-                Extra::Holds(edit) if self.unsure => {
+                // A large body may be all that is left of an acknowledged message: whether a record names it is seen later.
+                Extra::Holds(edit) if self.unsure || edit.what == What::Body => {
                     latest.insert(number, edit);
                 }
-                Extra::Leftover
-                | Extra::Holds(Edit {
-                    what: What::Body, ..
-                }) if how == Open::Write => {
+                Extra::Leftover if how == Open::Write => {
                     storage.remove(&name).map_err(|source| {
                         Error::io("remove", join_path(&folder, &entry.name), source)
                     })?;
                 }
-                Extra::Leftover | Extra::Holds(_) | Extra::Other => self.unlisted.push(name),
+                // A batch is written only when its segment is listed: the lists are older than the log.
+                Extra::Holds(_) => {
+                    let path = join_path(&folder, &entry.name);
+                    self.missing.push(format!("{path} from the list"));
+                    self.unlisted.push(name);
+                }
+                Extra::Leftover | Extra::Other => self.unlisted.push(name),
             }
         }
         Ok(())

@@ -16,6 +16,7 @@ use crate::log::scan::{Scanner, Survey, WINDOW};
 use crate::log::writer::Active;
 use crate::options::Options;
 use crate::switch::Switch;
+use crate::witness::Witness;
 
 /// The state of an opening.
 pub(super) struct Opening<'a> {
@@ -32,6 +33,8 @@ pub(super) struct Opening<'a> {
     pub(super) durable: u64,
     /// What the last segment's first batch repeats of the batch before it.
     pub(super) last_previous: Option<u32>,
+    /// Whether damage lies behind the last batch that was read: then the next one need not follow on it.
+    pub(super) damaged: bool,
     /// Lost numbers that a fence already covers.
     pub(super) fenced: Vec<(u64, u64)>,
     /// Segments of large bodies that a record names.
@@ -45,6 +48,8 @@ pub(super) struct Opening<'a> {
     pub(super) position: Option<Position>,
     /// Where the batches begin in the last segment that nothing says were durable.
     pub(super) unsure: Option<u64>,
+    /// The last durable batch that was read.
+    pub(super) witness: Witness,
     /// Read-only: the last batch that is shown. A live writer may be further on.
     pub(super) show: Option<u64>,
 }
@@ -55,8 +60,13 @@ impl<'a> Opening<'a> {
         replay: &'a mut dyn Replay,
         ledger: &Ledger,
         tail: &tail::Mark,
-        read_only: bool,
+        options: &Options,
     ) -> Self {
+        let store = ledger.manifest.store;
+        // Whoever keeps a witness elsewhere knows of batches that were durable, whatever the marks here say.
+        let witnessed = options.witness.filter(|witness| witness.store == store);
+        let durable = ledger.manifest.durable_batch;
+        let durable = durable.max(witnessed.map_or(0, |witness| witness.batch));
         Self {
             storage,
             replay,
@@ -71,9 +81,10 @@ impl<'a> Opening<'a> {
             last_batch: 0,
             last_crc: 0,
             durable: Switch::DurableOfManifest
-                .number(ledger.manifest.durable_batch)
+                .number(durable)
                 .max(Switch::DurableOfTail.number(tail.durable())),
             last_previous: None,
+            damaged: false,
             fenced: Vec::new(),
             large: HashSet::new(),
             newer: None,
@@ -81,8 +92,9 @@ impl<'a> Opening<'a> {
             start: Start::FRONT,
             position: None,
             unsure: None,
-            show: (read_only && Switch::ReaderBound.on())
-                .then(|| ledger.manifest.durable_batch.max(tail.written())),
+            witness: Witness::empty(store),
+            show: (options.read_only && Switch::ReaderBound.on())
+                .then(|| durable.max(tail.written())),
         }
     }
 

@@ -3,10 +3,11 @@
 use std::collections::HashSet;
 use std::ops::Range;
 
+use super::Verdict;
 use super::list::Listed;
 use super::opening::Opening;
-use super::report::{Hole, LostMessage};
-use super::tail;
+use super::report::{Break, Hole, LostMessage};
+use super::{tail, witness};
 use crate::error::Result;
 use crate::format::PAGE;
 use crate::format::body::BodyHeader;
@@ -55,12 +56,15 @@ impl Opening<'_> {
             self.read_segment(listed, &mut scanner, &survey, &mut places)?;
             let lost =
                 self.check_chain(listed, &mut scanner, survey.end, &mut places, later, rest)?;
-            // What is damaged there is kept: a footer goes behind it. Else what follows is at most half a footer.
-            let end = if lost && inside {
+            // What is damaged there is kept: a footer goes behind it. Else what follows is at most half a footer, and there
+            // is none behind the last segment.
+            let damaged = if inside { lost } else { rest == Verdict::Hole };
+            let end = if damaged {
                 scanner.written_to(survey.end)
             } else {
                 survey.end
             };
+            self.damaged |= scanner.written_from(survey.end).is_some();
             listed.segment.set_end(end);
             listed.segment.set_places(places, skipped, from);
             self.report.unreadable += scanner.unreadable.len() as u64;
@@ -117,10 +121,15 @@ impl Opening<'_> {
         let first = listed.segment.first_record();
         let numbers =
             found.head.first_record..found.head.first_record + u64::from(found.head.count);
-        if Switch::ChainBroken.on()
-            && self.last_crc != found.head.previous
-            && numbers.start > self.next_record
-        {
+        let follows = self.last_crc == found.head.previous;
+        if !follows && numbers.start == self.next_record && !self.damaged {
+            self.report.breaks.push(Break {
+                segment: listed.segment.path().to_owned(),
+                offset: found.offset,
+            });
+        }
+        self.damaged = false;
+        if Switch::ChainBroken.on() && !follows && numbers.start > self.next_record {
             self.lose(
                 listed.segment.path(),
                 found.offset..found.offset,
@@ -150,12 +159,18 @@ impl Opening<'_> {
             let end = found.offset + u64::from(found.head.len);
             let bytes = scanner.get(bodies_at, usize::try_from(end - bodies_at).unwrap_or(0));
             let bodies = search_bodies(listed.segment.place, bytes, &numbers);
+            walk::put_bodies(places, first, bodies_at, &bodies);
             self.lose_some(listed, found.offset..end, &missing, &bodies);
         }
         self.report.batches += 1;
         self.last_batch = self.last_batch.max(found.head.batch);
         self.last_crc = found.head.crc();
         self.next_record = self.next_record.max(numbers.end);
+        // For writing, all that was read is synced before it is shown. A reader knows of what the marks say.
+        if self.show.is_none() || found.head.batch <= self.durable {
+            let (store, segment) = (self.witness.store, listed.segment.number());
+            self.witness = witness::of(store, segment, found.offset, &found.head);
+        }
         self.position = Some(Position {
             segment: listed.segment.number(),
             generation: listed.segment.header.generation,
@@ -194,9 +209,11 @@ impl Opening<'_> {
             walk::put(places, first, number, walk::place_at(at, body));
             here.insert(number);
         }
+        walk::put_bodies(places, first, gap.start, &bodies);
         let missing: Vec<u64> = numbers.filter(|number| !here.contains(number)).collect();
         self.lose_some(listed, gap, &missing, &found.bodies);
         self.next_record = self.next_record.max(before);
+        self.damaged = true;
         Ok(())
     }
 

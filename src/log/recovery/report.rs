@@ -34,6 +34,9 @@ pub struct RecoveryReport {
     pub holes: Vec<Hole>,
     /// The messages among them of which the body was found: account, mailbox, UID are known.
     pub lost: Vec<LostMessage>,
+    /// Batches that do not follow on the one in front of them, although no damage lies between the two: one of them is of
+    /// another history of this store, put in place of what was acknowledged.
+    pub breaks: Vec<Break>,
     /// Accounts of which the chain of records shows that some are missing.
     pub accounts_hit: Vec<AccountId>,
     /// Files that are missing or cut short.
@@ -56,6 +59,7 @@ impl RecoveryReport {
     #[must_use]
     pub fn is_whole(&self) -> bool {
         self.holes.is_empty()
+            && self.breaks.is_empty()
             && self.missing.is_empty()
             && self.bad_footers.is_empty()
             && self.bad_edits == 0
@@ -102,6 +106,16 @@ pub struct Hole {
     pub first_lost: u64,
     /// Number of the last record lost.
     pub last_lost: u64,
+}
+
+/// Where the log does not follow on itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Break {
+    /// The segment's file.
+    pub segment: String,
+    /// Offset of the batch in it, in bytes.
+    pub offset: u64,
 }
 
 /// A message whose record is lost, known by its body.
@@ -154,6 +168,13 @@ impl fmt::Display for RecoveryReport {
                 f,
                 "\nrecords {first} to {last} lost at {} to {} in {}",
                 hole.from, hole.to, hole.segment
+            )?;
+        }
+        for broken in &self.breaks {
+            write!(
+                f,
+                "\nnot of the same history as what is before it: {} from {}",
+                broken.segment, broken.offset
             )?;
         }
         for lost in &self.lost {

@@ -8,6 +8,7 @@ use crate::log::footing;
 use crate::log::position::Position;
 use crate::options::Options;
 use crate::switch::Switch;
+use crate::witness::Witness;
 
 /// Where reading begins, and what is known of the log before it.
 #[derive(Clone, Copy, Debug)]
@@ -21,6 +22,8 @@ pub(super) struct Start {
     pub(super) crc: u32,
     /// Every record that names a large body in a segment above this number is read.
     pub(super) large_above: u64,
+    /// Epoch of that batch, where reading begins behind it.
+    pub(super) epoch: u64,
     /// The position, if reading begins there.
     pub(super) position: Option<Position>,
 }
@@ -34,6 +37,7 @@ impl Start {
         batch: 0,
         crc: 0,
         large_above: 0,
+        epoch: 0,
         position: None,
     };
 
@@ -81,6 +85,7 @@ impl Start {
                 batch: position.batch,
                 crc: position.crc,
                 large_above: position.highest_segment,
+                epoch: head.epoch,
                 position: Some(*position),
             })
     }
@@ -122,6 +127,19 @@ impl Opening<'_> {
         self.last_batch = start.batch;
         self.last_crc = start.crc;
         self.position = start.position;
+        // A footer speaks of the batches that were sound when it was made.
+        self.damaged = start.at > 0 && start.position.is_none();
+        if let Some(position) = &start.position {
+            self.witness = Witness {
+                store: self.witness.store,
+                epoch: start.epoch,
+                batch: position.batch,
+                next_record: position.next_record,
+                checksum: position.crc,
+                segment: position.segment,
+                offset: position.last,
+            };
+        }
         // What is in front of the start was durable.
         self.durable = self.durable.max(start.batch);
         self.show = self.show.map(|show| show.max(start.batch));
