@@ -143,8 +143,8 @@ fn a_segment_of_another_store_is_refused() {
 fn a_header_of_another_store_is_told_by_verify() {
     let sim = two_segments(0);
     let store = open(&sim, bare(1)).unwrap();
-    let other = two_segments(40).files()[FIRST].clone();
-    sim.damage_if_there(FIRST, |content| {
+    let other = two_segments(40).files()[SECOND].clone();
+    sim.damage_if_there(SECOND, |content| {
         content[..4096].copy_from_slice(&other[..4096]);
     });
     let report = store.verify(&mut |_| ControlFlow::Continue(())).unwrap();
@@ -155,6 +155,13 @@ fn a_header_of_another_store_is_told_by_verify() {
 #[test]
 fn the_last_segment_is_found_without_the_newest_manifest() {
     let sim = two_segments(0);
+    // The segment has a batch, and nothing was said in MANIFEST since.
+    let (second, ops) = (sim.inode(SECOND), sim.ops());
+    let batch =
+        |op: &Op| matches!(op, Op::Write { inode, offset, .. } if *inode == second && *offset > 0);
+    let batch = ops.iter().position(batch).unwrap();
+    assert_eq!(ops[batch + 1], Op::Sync { inode: second });
+    let sim = sim.killed(batch + 2);
     let expected = state(&open(&Sim::from_files(sim.files()), bare(1)).unwrap());
     let mut files = sim.files();
     let manifest = files.get_mut("MANIFEST").unwrap();
@@ -249,4 +256,19 @@ fn numbers_of_lost_written_batches_are_passed_over() {
     assert_eq!(lost.last_lost - lost.first_lost, 4);
     // One more is the record that says so.
     assert_eq!(store.health().next_record, lost.last_lost + 2);
+}
+
+/// Nobody took a large message: its file is gone, and no opening misses it.
+#[test]
+fn a_large_body_that_was_dropped_is_not_missing() {
+    let sim = Sim::new();
+    let store = open(&sim, bare(0)).unwrap();
+    let anna = store.create_account("anna").unwrap();
+    let gone = anna.create_mailbox("gone").unwrap();
+    anna.delete_mailbox("gone").unwrap();
+    let kept = store.deliver(message(1, 2 << 20), [Delivery::to(&gone)]);
+    assert!(kept.unwrap().wait().unwrap()[0].is_err());
+    store.close().unwrap();
+    let store = open(&sim, bare(1)).unwrap();
+    assert!(store.recovery().is_whole(), "{}", store.recovery());
 }
