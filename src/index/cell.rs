@@ -203,10 +203,10 @@ impl State {
                 }
                 Some(Err(_)) => {
                     // What came after was built on it, and has failed with it.
-                    if let Some((_, failed)) = self.pending.back() {
-                        if Switch::FailedBurned.on() {
-                            self.durable.burn(failed);
-                        }
+                    if let Some((_, failed)) = self.pending.back()
+                        && Switch::FailedBurned.on()
+                    {
+                        self.durable.burn(failed);
                     }
                     self.pending.clear();
                 }

@@ -184,8 +184,8 @@ fn find_bodies(scanner: &mut Scanner, survey: &Survey, first: u64, places: &mut 
         if missing(&numbers, places) && !range.is_empty() {
             let len = usize::try_from(range.end - range.start).unwrap_or(usize::MAX);
             let place = scanner.place;
-            let bodies = search_bodies(place, scanner.get(range.start, len), &numbers);
-            put_bodies(places, first, range.start, &bodies);
+            let found = salvage(place, scanner.get(range.start, len), &numbers);
+            put_bodies(places, first, range.start, &found.bodies);
         }
     }
 }

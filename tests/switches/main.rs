@@ -14,6 +14,7 @@
 // The simulated disk and its kit offer more than these tests use.
 #![allow(dead_code)]
 
+mod damage;
 mod failed;
 #[path = "../it/kit.rs"]
 mod kit;

@@ -34,7 +34,12 @@ pub(crate) const TABLE: &[(Switch, By)] = &[
         Switch::ManifestAside,
         By::It("crash::power_cuts_without_preparation"),
     ),
-    (Switch::CreateNamesSync, By::Open),
+    (
+        Switch::CreateNamesSync,
+        By::Needless(
+            "The opening that follows syncs the same names (RecoveryNamesSync) before anything is acknowledged.",
+        ),
+    ),
     (
         Switch::VolumeNameSync,
         By::Here("system::syncs_reach_the_system"),
@@ -178,7 +183,10 @@ pub(crate) const TABLE: &[(Switch, By)] = &[
         Switch::CloseStopped,
         By::Here("failed::writing_stops_for_good"),
     ),
-    (Switch::FailBehind, By::Open),
+    (
+        Switch::FailBehind,
+        By::Here("failed::what_was_planned_behind_a_failure_fails"),
+    ),
     (
         Switch::FailedRest,
         By::It("races::a_plan_on_a_commit_that_fails_is_made_again"),
@@ -191,7 +199,10 @@ pub(crate) const TABLE: &[(Switch, By)] = &[
         Switch::LeaderPanic,
         By::Here("failed::a_writer_panics_and_nobody_waits_for_ever"),
     ),
-    (Switch::DurableShown, By::Open),
+    (
+        Switch::DurableShown,
+        By::It("changes::verify_recomputes_receipts"),
+    ),
     (
         Switch::NothingWaits,
         By::It("rules::noop_is_acknowledged_only_with_what_it_rests_on"),
@@ -228,7 +239,12 @@ pub(crate) const TABLE: &[(Switch, By)] = &[
         By::Here("marks::tail_tells_of_a_killed_store"),
     ),
     (Switch::ManifestDoubt, By::Open),
-    (Switch::EditsCounted, By::Open),
+    (
+        Switch::EditsCounted,
+        By::Needless(
+            "One of two is enough: a segment whose edit is not counted is taken up from the folder (UnlistedAdopted).",
+        ),
+    ),
     (Switch::UnlistedAdopted, By::It("corruption::every_bit")),
     (
         Switch::RotationDurable,
@@ -244,7 +260,10 @@ pub(crate) const TABLE: &[(Switch, By)] = &[
         Switch::CloseDurable,
         By::Here("marks::manifest_tells_of_a_closed_store"),
     ),
-    (Switch::CloseNext, By::Open),
+    (
+        Switch::CloseNext,
+        By::Here("marks::numbers_of_all_that_was_lost_are_passed_over"),
+    ),
     (Switch::HeadDurable, By::Here("marks::the_next_batch_tells")),
     (
         Switch::EpochRaised,
@@ -276,9 +295,20 @@ pub(crate) const TABLE: &[(Switch, By)] = &[
         Switch::DurableOfHeads,
         By::Here("marks::the_next_batch_tells"),
     ),
-    (Switch::NextOfManifest, By::Open),
-    (Switch::NextOfTail, By::Open),
-    (Switch::BatchBehindTail, By::Open),
+    (
+        Switch::NextOfManifest,
+        By::Here("marks::numbers_of_all_that_was_lost_are_passed_over"),
+    ),
+    (
+        Switch::NextOfTail,
+        By::It("rules::skipped_numbers_are_no_damage_at_a_later_opening"),
+    ),
+    (
+        Switch::BatchBehindTail,
+        By::Needless(
+            "One of two is enough: where a number is given again, TAIL's slot of the later writer counts (TailEpoch).",
+        ),
+    ),
     (
         Switch::BatchBehindManifest,
         By::It("crash::power_cuts_without_preparation"),
@@ -287,7 +317,10 @@ pub(crate) const TABLE: &[(Switch, By)] = &[
         Switch::EpochChecked,
         By::Here("marks::an_older_manifest_is_refused"),
     ),
-    (Switch::LengthChecked, By::Open),
+    (
+        Switch::LengthChecked,
+        By::Here("damage::a_segment_that_is_too_short_is_refused"),
+    ),
     (Switch::ChainBroken, By::Open),
     (
         Switch::ChainEnd,
@@ -306,7 +339,10 @@ pub(crate) const TABLE: &[(Switch, By)] = &[
         Switch::EndAcknowledged,
         By::Here("marks::tail_tells_of_a_killed_store"),
     ),
-    (Switch::TailSegmentGone, By::Open),
+    (
+        Switch::TailSegmentGone,
+        By::It("corruption::a_missing_segment_costs_itself"),
+    ),
     (Switch::CleanEndSure, By::Open),
     (
         Switch::CleanEpoch,
@@ -320,14 +356,20 @@ pub(crate) const TABLE: &[(Switch, By)] = &[
             "Behind it CleanEndSure looks at the log itself: a mark that is not of this log is not believed.",
         ),
     ),
-    (Switch::ReaderBound, By::Open),
+    (
+        Switch::ReaderBound,
+        By::Here("damage::a_reader_is_shown_what_was_acknowledged"),
+    ),
     (
         Switch::PositionSame,
         By::Lib("log::tests::opening::a_position_that_does_not_fit_is_ignored"),
     ),
     (Switch::PositionChained, By::Open),
     (Switch::StartSound, By::Open),
-    (Switch::OrphansSure, By::Open),
+    (
+        Switch::OrphansSure,
+        By::Here("damage::a_large_body_whose_record_is_lost_is_kept"),
+    ),
     (
         Switch::OrphansAbove,
         By::It("crash::power_cuts_while_the_index_is_saved"),
@@ -339,9 +381,7 @@ pub(crate) const TABLE: &[(Switch, By)] = &[
     ),
     (
         Switch::RecoveryLogSync,
-        By::Needless(
-            "The name of a segment is durable before SEGMENTS names it and before a batch goes there, so there is none to lose. It stays: it costs one sync an opening, and covers a file system that forgot.",
-        ),
+        By::It("deferral::nothing_old_can_be_read"),
     ),
     (
         Switch::RecoverySync,
@@ -353,7 +393,10 @@ pub(crate) const TABLE: &[(Switch, By)] = &[
         Switch::QuarantineNameSync,
         By::Here("medium::all_that_was_cut"),
     ),
-    (Switch::UnsyncedSkipped, By::Open),
+    (
+        Switch::UnsyncedSkipped,
+        By::Here("damage::numbers_of_lost_written_batches_are_passed_over"),
+    ),
     (
         Switch::UnsyncedFenced,
         By::It("rules::skipped_numbers_are_no_damage_at_a_later_opening"),
@@ -404,13 +447,22 @@ pub(crate) const TABLE: &[(Switch, By)] = &[
         Switch::HeadSum,
         By::Lib("format::tests::refusals::no_byte_of_a_batch_is_without_a_guard"),
     ),
-    (Switch::TableSum, By::Open),
+    (
+        Switch::TableSum,
+        By::Lib("format::tests::refusals::tables_and_bodies_are_checked_apart"),
+    ),
     (
         Switch::SectorSum,
         By::Lib("format::tests::refusals::no_byte_of_a_batch_is_without_a_guard"),
     ),
-    (Switch::RecordSum, By::Open),
-    (Switch::BodySum, By::Open),
+    (
+        Switch::RecordSum,
+        By::Lib("format::tests::refusals::nothing_passes_elsewhere"),
+    ),
+    (
+        Switch::BodySum,
+        By::Lib("format::tests::refusals::nothing_passes_elsewhere"),
+    ),
     (
         Switch::ChunkSum,
         By::Lib("format::tests::refusals::tables_and_bodies_are_checked_apart"),
@@ -507,10 +559,23 @@ pub(crate) const TABLE: &[(Switch, By)] = &[
         By::It("bad_input::what_is_half_copied_or_foreign"),
     ),
     (Switch::TailStore, By::Lib("format::tests::tail_comes_back")),
-    (Switch::HeaderPlace, By::Open),
+    (
+        Switch::HeaderPlace,
+        By::Here("damage::a_segment_of_another_store_is_refused"),
+    ),
     (Switch::VerifyHeader, By::Open),
-    (Switch::LargeIdentity, By::Open),
-    (Switch::BodyNumber, By::Open),
+    (
+        Switch::LargeIdentity,
+        By::Needless(
+            "What lies in another segment is bound to that one's number: it is refused when it is read (BodyNumber).",
+        ),
+    ),
+    (
+        Switch::BodyNumber,
+        By::Needless(
+            "Only a table that is sound and wrong would lead to another body: footers are bound to their segment, a large body's file to its number (LargeIdentity).",
+        ),
+    ),
     (Switch::TrailerForeign, By::Open),
     (
         Switch::TrailerStore,
@@ -567,7 +632,12 @@ pub(crate) const TABLE: &[(Switch, By)] = &[
         By::Here("medium::all_that_closing_left"),
     ),
     (Switch::CheckpointFits, By::Open),
-    (Switch::CheckpointStore, By::Open),
+    (
+        Switch::CheckpointStore,
+        By::Needless(
+            "A position of another store never fits: the checksum of its batch is bound to the store (PositionSame).",
+        ),
+    ),
     (Switch::TailForgotten, By::Open),
     (
         Switch::RunSync,
@@ -591,7 +661,12 @@ pub(crate) const TABLE: &[(Switch, By)] = &[
         Switch::RunsDroppedLate,
         By::Here("medium::all_that_a_checkpoint_names"),
     ),
-    (Switch::FlushRestored, By::Open),
+    (
+        Switch::FlushRestored,
+        By::Needless(
+            "What is frozen is asked as well, and the next flush begins by taking it back.",
+        ),
+    ),
     (Switch::FileNumberFree, By::Open),
     (
         Switch::ImageSync,

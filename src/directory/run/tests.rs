@@ -274,3 +274,19 @@ fn rows_out_of_order_are_refused() {
         "{found:?}"
     );
 }
+
+#[test]
+fn pages_that_changed_places_are_refused() {
+    let rows: Vec<Row> = (0..500).map(|at| row(at, 500)).collect();
+    let (_above, volume) = volume();
+    written(&volume, 1, &rows);
+    let file = volume.open(&path_of(1), Open::Write).unwrap();
+    let [one, two] = [1, 2].map(|page| {
+        let mut bytes = vec![0; PAGE];
+        file.read_at(&mut bytes, page * PAGE as u64).unwrap();
+        bytes
+    });
+    file.write_at(&[&two, &one], PAGE as u64).unwrap();
+    let found = open(&volume, 1).unwrap().get(&rows[0].key);
+    assert!(matches!(found, Err(Error::Damaged { .. })), "{found:?}");
+}

@@ -209,7 +209,7 @@ impl Opening<'_> {
             walk::put(places, first, number, walk::place_at(at, body));
             here.insert(number);
         }
-        walk::put_bodies(places, first, gap.start, &bodies);
+        walk::put_bodies(places, first, gap.start, &found.bodies);
         let missing: Vec<u64> = numbers.filter(|number| !here.contains(number)).collect();
         self.lose_some(listed, gap, &missing, &found.bodies);
         self.next_record = self.next_record.max(before);
