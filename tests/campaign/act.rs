@@ -3,11 +3,11 @@
 use std::collections::BTreeSet;
 
 use mailkeep::{
-    Delivery, Durability, Error, FlagChange, Flags, Keyword, Mailbox, MailboxProperties, Recipient,
+    Delivery, Durability, FlagChange, Flags, Keyword, Mailbox, MailboxProperties, Recipient,
     Result, Store, Uid, UidSet,
 };
 
-use crate::model::{Arriving, Marking, Now, Refusal, Ruled, World};
+use crate::model::{Arriving, Marking, Now, Ruled, World};
 
 /// A mailbox: names of account and mailbox.
 pub(crate) type Place = (String, String);
@@ -364,17 +364,4 @@ fn rule_delivery(
     }
     let answers = world.deliver(&targets, now);
     answers.into_iter().try_for_each(|answer| answer.map(drop))
-}
-
-/// Whether an error is what the rules say: that something named is not there, or is there already.
-pub(crate) fn is_refusal(error: &Error, refusal: Refusal) -> bool {
-    matches!(
-        (error, refusal),
-        (Error::NoSuchAccount { .. }, Refusal::NoSuchAccount)
-            | (Error::AccountExists { .. }, Refusal::AccountExists)
-            | (Error::NoSuchMailbox { .. }, Refusal::NoSuchMailbox)
-            | (Error::MailboxExists { .. }, Refusal::MailboxExists)
-            | (Error::NotAllowed { .. }, Refusal::NotAllowed)
-            | (Error::HasChildren { .. }, Refusal::HasChildren)
-    )
 }
