@@ -147,6 +147,15 @@ pub struct BodyCheck<'a> {
     whole: &'a [u8],
 }
 
+/// Whether a header can be this long: to be asked before that many bytes are read.
+///
+/// # Errors
+/// [`Fault::Range`].
+pub fn check_header_len(len: u32) -> Result<(), Fault> {
+    let most = header_len(LEN_MAX as usize, OWNERS_MAX) as u64;
+    within("body header length", len.into(), FIXED as u64, most)
+}
+
 impl<'a> BodyCheck<'a> {
     /// Checks the header at the start of `bytes`.
     ///
@@ -156,8 +165,7 @@ impl<'a> BodyCheck<'a> {
         let mut take = Take::new(bytes);
         let stored_crc = take.u32()?;
         let len = take.u32()?;
-        let most = header_len(LEN_MAX as usize, OWNERS_MAX) as u64;
-        within("body header length", len.into(), FIXED as u64, most)?;
+        check_header_len(len)?;
         let whole = Take::new(bytes).slice(len as usize)?;
         let mut take = Take::new(whole);
         take.slice(8)?;

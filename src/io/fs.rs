@@ -24,7 +24,7 @@ use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, Stat};
 use rustix::io::{Errno, retry_on_intr};
 
 use super::map::Map;
-use super::{File, Held, Host, Kind, Listed, Open, Storage};
+use super::{File, Held, Host, Kind, Listed, Open, Storage, read_again};
 use crate::switch::Switch;
 
 /// How any folder is opened.
@@ -232,7 +232,7 @@ impl File for RealFile {
         let mut filled = 0;
         while let Some(rest) = buf.get_mut(filled..).filter(|rest| !rest.is_empty()) {
             let at = advanced(offset, filled)?;
-            match retry_on_intr(|| rustix::io::pread(&self.file, &mut *rest, at))? {
+            match read_again(|| rustix::io::pread(&self.file, &mut *rest, at))? {
                 0 => break,
                 read => filled += read,
             }

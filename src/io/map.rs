@@ -40,13 +40,13 @@ use bytes::Bytes;
 use memmap2::{Advice, MmapOptions, MmapRaw};
 use parking_lot::RwLock;
 use rustix::buffer::spare_capacity;
-use rustix::io::retry_on_intr;
 
 pub use self::guard::{install_guard, still_good};
 pub use self::held::Held;
 pub use self::table::faults;
 
 use self::table::Slot;
+use super::read_again;
 use crate::mail::Flags;
 
 /// The mapping of one open file, made when first needed and again when outgrown.
@@ -237,8 +237,7 @@ fn read(file: &File, offset: u64, len: usize) -> io::Result<Bytes> {
         .map_err(|_| io::ErrorKind::OutOfMemory)?;
     while bytes.len() < len {
         let at = end_of(offset, bytes.len())?;
-        let mut more = || rustix::io::pread(file, spare_capacity(&mut bytes), at);
-        if retry_on_intr(&mut more)? == 0 {
+        if read_again(|| rustix::io::pread(file, spare_capacity(&mut bytes), at))? == 0 {
             // It was longer once: somebody has cut it.
             return Err(beyond_end(offset, len));
         }

@@ -39,6 +39,15 @@ pub(crate) fn is_of_the_medium(error: &io::Error) -> bool {
     })
 }
 
+/// Reads, and once more where the medium failed: a system that reads many pages at a time refuses them all for a bad one,
+/// and gives the others when it is asked again.
+fn read_again<T>(mut read: impl FnMut() -> rustix::io::Result<T>) -> rustix::io::Result<T> {
+    match rustix::io::retry_on_intr(&mut read) {
+        Err(errno) if is_of_the_medium(&errno.into()) => rustix::io::retry_on_intr(read),
+        found => found,
+    }
+}
+
 /// How [`Storage::open`] opens a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Open {

@@ -9,7 +9,7 @@ use bytes::Bytes;
 
 use super::segment::Segment;
 use crate::error::{Error, Result};
-use crate::format::body::BodyCheck;
+use crate::format::body::{self, BodyCheck};
 use crate::format::bytes::within;
 use crate::format::{CHUNK, Fault, record};
 use crate::io::{File, Held, not_read};
@@ -94,6 +94,8 @@ impl Body {
         let held = if let Some(held) = seen {
             held
         } else {
+            body::check_header_len(self.header_len)
+                .map_err(|fault| self.segment.fault(self.header_at, fault))?;
             let header = file.copied(self.header_at, self.header_len as usize);
             let header = header.map_err(self.segment.io("read"))?;
             // Before anything of a length that it says is read.

@@ -8,6 +8,4 @@ mod ledger;
 mod mail;
 
 pub(crate) use self::ledger::Ledger;
-pub(crate) use self::mail::{
-    Account, Arriving, Now, Refusal, Ruled, Store as Marking, Token, World,
-};
+pub(crate) use self::mail::{Account, Arriving, Now, Ruled, Store as Marking, Token, World};

@@ -4,7 +4,6 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use crate::mapped::MAY_DIE;
 use crate::rack::{Disk, Rack, Spot};
 use crate::stage::{on_stage, run};
 use crate::volume::{Fs, Mounted};
@@ -331,7 +330,7 @@ fn hurt(fs: Fs, folder: &Path, rack: &Rack, dice: &mut Dice) -> Result<String, S
     let open = format!("open-hurt {}", store.display());
     let before = patient.acked.clone();
     let goes_on = dice.coin();
-    let ill = |patient: &mut Patient| {
+    let ill = |patient: &mut Patient| -> Result<Vec<String>, String> {
         let opened = patient.ask(&open)?;
         if goes_on && opened.last().is_some_and(|line| line == "opened") {
             patient.deliver_or(5, &["Io", "NoSpace", "Stopped", "Damaged"])?;
@@ -339,13 +338,7 @@ fn hurt(fs: Fs, folder: &Path, rack: &Rack, dice: &mut Dice) -> Result<String, S
         patient.close()?;
         Ok(opened)
     };
-    let opened = match ill(&mut patient) {
-        Err(why @ String { .. }) if MAY_DIE && why.contains("signal: 7") => {
-            patient.replace();
-            vec!["not whole: died".into()]
-        }
-        other => other?,
-    };
+    let opened = ill(&mut patient)?;
     mounted.unmount()?;
 
     disk.clear();

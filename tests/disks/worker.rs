@@ -190,6 +190,7 @@ impl Hands {
             "open" => self.open(words[1], options(), false),
             "open-hurt" => self.open(words[1], options(), true),
             "open-anew" => self.open(words[1], options().replay_all(true).rebuild(true), true),
+            "guard" => mailkeep::install_guard().map_err(|error| error.to_string()),
             "close" => self.close(),
             "deliver" => self.deliver(number(1), number(2), number(3), number(4) as usize),
             "read" => self.read(words[1]),

@@ -333,7 +333,7 @@ fn lists_older_than_the_log() {
             [60_000, 60_000]
         };
         for len in lens {
-            let kept = inbox.append(&crate::kit::message(2, len), Delivery::to(&inbox));
+            let kept = inbox.append(crate::kit::message(2, len), Delivery::to(&inbox));
             kept.unwrap().wait().unwrap();
         }
         let shown = state(&store);

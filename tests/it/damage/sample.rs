@@ -59,7 +59,7 @@ fn round(store: &Store, nth: u64, dice: &mut Dice) {
         }
         for _ in 0..3 {
             let to = [Delivery::to(&lists).keyword(Keyword::new("$Work").unwrap())];
-            let _ = store.deliver_with(body(), to, Durability::Written).unwrap();
+            drop(store.deliver_with(body(), to, Durability::Written).unwrap());
         }
         store.sync().unwrap();
         let other = store.account(&name(0)).unwrap().inbox().unwrap();
