@@ -194,8 +194,14 @@ impl Index {
         if !chain.given && Switch::UnreadNoted.on() {
             self.unread.lock().insert(fold.id);
         }
-        self.note_lost(&chain.lost);
-        Switch::LossFenced.guard(|| self.fence_all(&chain.lost))?;
+        let mut lost = chain.lost;
+        let last = chain.records.last().map(|(header, _)| header.number);
+        // Where the disk gives nothing of a segment, not even its numbers are found.
+        if !chain.given && last != Some(newest) && lost.last() != Some(&newest) {
+            lost.push(newest);
+        }
+        self.note_lost(&lost);
+        Switch::LossFenced.guard(|| self.fence_all(&lost))?;
         for (header, change) in &chain.records {
             self.apply(fold, header, change);
         }

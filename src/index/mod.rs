@@ -43,7 +43,7 @@ use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
-use crate::sync::Mutex;
+use crate::sync::{Mutex, RwLock};
 
 pub(crate) use base::Saved;
 pub(crate) use buckets::Bucket;
@@ -97,6 +97,8 @@ pub(crate) struct Index {
     claims: names::Claims,
     /// Number of the last fence.
     last_fence: AtomicU64,
+    /// Held by whoever logs a fence until it is known; never while waiting for anything but that commit.
+    fencing: RwLock<()>,
     /// Highest UIDVALIDITY that an account may have given whose records are lost.
     floor: AtomicU32,
     /// Highest UIDVALIDITY that any account is known to have given.
@@ -254,6 +256,8 @@ impl Index {
         if self.log.options().read_only || covered {
             return Ok(());
         }
+        // A checkpoint must not cover the fence's record before the fence is known.
+        let _fencing = self.fencing.read();
         if let (header, Change::Fence(fence)) = self.log.fence(first, last, 0)? {
             self.note_fence(header.number, fence);
         }

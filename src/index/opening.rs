@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
-use crate::sync::Mutex;
+use crate::sync::{Mutex, RwLock};
 
 use super::cells::Cells;
 use super::deferred::Waiting;
@@ -259,6 +259,7 @@ impl Index {
             cells: Cells::new(log.options().cache_bytes),
             claims: names::Claims::default(),
             last_fence: AtomicU64::new(tail.fences.last()),
+            fencing: RwLock::default(),
             floor: AtomicU32::new(tail.floor),
             high: AtomicU32::new(tail.high),
             waiting: Waiting::new(

@@ -305,6 +305,8 @@ impl Index {
         let Some(position) = self.log.position()? else {
             return Ok(());
         };
+        // Fences in front of it whose record is written are known after this.
+        drop(self.fencing.write());
         self.settle_all();
         Switch::ImagesBeforeCheckpoint.guard(|| self.sync_images())?;
         let sync = || self.log.sync_written();
