@@ -14,7 +14,7 @@
 //! let uid = kept[0].as_ref().map_err(Clone::clone)?.uid;          // durable now
 //!
 //! let view = inbox.view()?;                                         // a snapshot
-//! assert_eq!(&view.message(uid)?.bytes()?[..14], b"Subject: hello"); // verified, not copied
+//! assert_eq!(&view.message(uid)?.bytes()?[..14], b"Subject: hello"); // verified; under the guard not copied
 //! inbox.flag(&view.unseen(), &FlagChange::add(Flags::SEEN), None)?.wait()?;
 //! assert_eq!(inbox.status()?.counters.unseen, 0);
 //! # Ok::<(), Box<dyn std::error::Error>>(())

@@ -405,5 +405,5 @@ fn cuts(seed: u64, tally: &mut Tally) {
 
 #[test]
 fn power_cuts() {
-    campaign("power_cuts", (800_000, 4_000), cuts);
+    campaign("power_cuts", (900_000, 4_000), cuts);
 }
