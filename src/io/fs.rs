@@ -23,8 +23,9 @@ use bytes::Bytes;
 use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, Stat};
 use rustix::io::{Errno, retry_on_intr};
 
+use super::direct::or_direct;
 use super::map::Map;
-use super::{File, Held, Host, Kind, Listed, Open, Storage, read_again};
+use super::{File, Held, Host, Kind, Listed, Open, Storage};
 use crate::switch::Switch;
 
 /// How any folder is opened.
@@ -232,7 +233,8 @@ impl File for RealFile {
         let mut filled = 0;
         while let Some(rest) = buf.get_mut(filled..).filter(|rest| !rest.is_empty()) {
             let at = advanced(offset, filled)?;
-            match read_again(|| rustix::io::pread(&self.file, &mut *rest, at))? {
+            let read = retry_on_intr(|| rustix::io::pread(&self.file, &mut *rest, at));
+            match or_direct(read, &self.file, rest, at)? {
                 0 => break,
                 read => filled += read,
             }

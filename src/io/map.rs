@@ -40,13 +40,15 @@ use bytes::Bytes;
 use memmap2::{Advice, MmapOptions, MmapRaw};
 use parking_lot::RwLock;
 use rustix::buffer::spare_capacity;
+use rustix::io::retry_on_intr;
 
 pub use self::guard::{install_guard, still_good};
 pub use self::held::Held;
 pub use self::table::faults;
 
 use self::table::Slot;
-use super::read_again;
+use super::direct::or_direct;
+use super::is_of_the_medium;
 use crate::mail::Flags;
 
 /// The mapping of one open file, made when first needed and again when outgrown.
@@ -237,7 +239,19 @@ fn read(file: &File, offset: u64, len: usize) -> io::Result<Bytes> {
         .map_err(|_| io::ErrorKind::OutOfMemory)?;
     while bytes.len() < len {
         let at = end_of(offset, bytes.len())?;
-        if read_again(|| rustix::io::pread(file, spare_capacity(&mut bytes), at))? == 0 {
+        let read = retry_on_intr(|| rustix::io::pread(file, spare_capacity(&mut bytes), at));
+        let read = match read {
+            Err(errno) if is_of_the_medium(&errno.into()) => {
+                let had = bytes.len();
+                bytes.resize(len, 0);
+                let rest = bytes.get_mut(had..).unwrap_or_default();
+                let found = or_direct(Err(errno), file, rest, at)?;
+                bytes.truncate(had + found);
+                found
+            }
+            read => read?,
+        };
+        if read == 0 {
             // It was longer once: somebody has cut it.
             return Err(beyond_end(offset, len));
         }

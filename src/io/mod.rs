@@ -14,6 +14,7 @@
 //!   ones may turn to zeroes when the disk fails, where a [guard](install_guard) keeps that from ending the process:
 //!   [`File::held`] tells afterwards, [`File::copied`] are bytes that cannot.
 
+mod direct;
 mod fs;
 mod map;
 
@@ -37,15 +38,6 @@ pub(crate) fn is_of_the_medium(error: &io::Error) -> bool {
             .iter()
             .any(|errno| errno.raw_os_error() == number)
     })
-}
-
-/// Reads, and once more where the medium failed: a system that reads many pages at a time refuses them all for a bad one,
-/// and gives the others when it is asked again.
-fn read_again<T>(mut read: impl FnMut() -> rustix::io::Result<T>) -> rustix::io::Result<T> {
-    match rustix::io::retry_on_intr(&mut read) {
-        Err(errno) if is_of_the_medium(&errno.into()) => rustix::io::retry_on_intr(read),
-        found => found,
-    }
 }
 
 /// How [`Storage::open`] opens a file.

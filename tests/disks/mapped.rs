@@ -33,9 +33,8 @@ fn store_on(fs: Fs, disk: &Disk, live: &Path) -> Result<(Patient, u64), String> 
     }
 }
 
-/// Only the message that is hit may be refused, in what is read and in what a verification lists; and those `near` it: a
-/// system reads many pages at a time, and gives none of them where one is bad.
-fn only_one_is_hit(patient: &mut Patient, kind: &str, near: u64) -> Result<(), String> {
+/// Only the message that is hit may be refused, in what is read and in what a verification lists.
+fn only_one_is_hit(patient: &mut Patient, kind: &str) -> Result<(), String> {
     let uid = patient
         .acked
         .iter()
@@ -46,13 +45,13 @@ fn only_one_is_hit(patient: &mut Patient, kind: &str, near: u64) -> Result<(), S
         .to_owned();
     let expected = format!("unread {uid} {kind} ");
     let uid: u64 = uid.parse().map_err(|_| "a UID")?;
-    let is_near = |line: &String| {
+    let is_hit = |line: &String| {
         let found = line.split(' ').nth(1).and_then(|uid| uid.parse().ok());
-        found.is_some_and(|found: u64| found.abs_diff(uid) <= near)
+        found.is_some_and(|found: u64| found == uid)
     };
     let unread = patient.read()?;
     let hit = unread.iter().filter(|line| line.starts_with(&expected));
-    if hit.count() != 1 || !unread.iter().all(is_near) {
+    if hit.count() != 1 || !unread.iter().all(is_hit) {
         return Err(format!("{unread:?}, not one {expected:?}"));
     }
     let found = patient.ask("verify")?;
@@ -62,7 +61,7 @@ fn only_one_is_hit(patient: &mut Patient, kind: &str, near: u64) -> Result<(), S
         .collect();
     let named = format!("unread {uid} ");
     if !of_messages.iter().any(|line| line.starts_with(&named))
-        || !of_messages.iter().all(|line| is_near(line))
+        || !of_messages.iter().all(|line| is_hit(line))
     {
         return Err(format!("verify: {found:?}"));
     }
@@ -83,7 +82,7 @@ fn a_changed_bit_below_hits_one_message() {
             disk.flip(at + 77, 16);
             let mounted = Mounted::new(fs, &disk, &live, "").unwrap();
             patient.open(&live.join("mail")).unwrap();
-            only_one_is_hit(&mut patient, "Damaged", 0).unwrap();
+            only_one_is_hit(&mut patient, "Damaged").unwrap();
             patient.close().unwrap();
             mounted.unmount().unwrap();
             println!("{}: one bit, one message", fs.name());
@@ -102,7 +101,7 @@ fn unreadable(fs: Fs, folder: &Path, guarded: bool) -> Result<(), String> {
     disk.eio_read(Spot::Range(at..at + PAGE), u64::MAX);
     let mounted = Mounted::new(fs, &disk, &live, "")?;
     patient.open(&live.join("mail"))?;
-    only_one_is_hit(&mut patient, "Io", 3)?;
+    only_one_is_hit(&mut patient, "Io")?;
     // The medium gives it again: so does the store, at the latest when it was opened anew.
     disk.clear();
     patient.close()?;
@@ -118,15 +117,14 @@ fn gives_an_error(name: &str, fs: Fs) {
         for guarded in [false, true] {
             unreadable(fs, folder, guarded).unwrap();
             println!(
-                "{}, guarded: {guarded}: one bad page, at most its neighbours, nobody died",
+                "{}, guarded: {guarded}: one bad page, one message, nobody died",
                 fs.name()
             );
         }
     });
 }
 
-/// Goal: a page below a file that the disk does not give costs its message an error, messages beside it at most as long as
-/// the medium fails, and the process nothing.
+/// Goal: a page below a file that the disk does not give costs one message an error, and the process nothing.
 #[test]
 fn ext4_does_not_give_a_page() {
     gives_an_error("mapped::ext4_does_not_give_a_page", Fs::Ext4);
