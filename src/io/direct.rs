@@ -9,7 +9,9 @@ use rustix::fs::{Mode, OFlags};
 use rustix::io::{pread, retry_on_intr};
 
 use super::is_of_the_medium;
-use crate::format::PAGE;
+
+/// No device asks for more: offset, length and memory of a direct read lie at multiples of it.
+const PAGE: usize = 4096;
 
 /// What became of a read: where the medium failed, the same bytes page by page from the medium itself. `buf` is what was
 /// to be filled from `offset` on. Any other error, and that of a page that the medium refuses, is passed on.
