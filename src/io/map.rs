@@ -1,7 +1,7 @@
 //! One shared read-only mapping per open file, handed out as [`Held`], bytes read into memory where nothing is mapped,
 //! and bytes seen as numbers ([`cast`]). The only `unsafe` of the crate is here and in the handler below.
 //!
-//! Files are mapped only in a process that has asked for the [guard](guard): without its handler, a page that cannot
+//! Files are mapped only in a process that has asked for the [guard]: without its handler, a page that cannot
 //! be read ends the process. All others read with `pread`, and so does everybody for a file of which a page could not be
 //! read, for as long as it is open: the error is then the system's own.
 //!
