@@ -17,7 +17,7 @@ git format-patch --stdout --root HEAD >"$out/history.mbox"
 "$mailkeep" stat "$out/store"
 # Taken apart by git and by mailkeep, the messages are the same bytes. git leaves what belongs to the mbox and not to the
 # message: the From_ line, and the blank line before the next.
-mkdir "$out/split" && git mailsplit -o"$out/split" "$out/history.mbox" >/dev/null
+mkdir "$out/split" && git mailsplit --keep-cr -o"$out/split" "$out/history.mbox" >/dev/null
 (cd "$out/split" && for file in *; do sed -e 1d -e '$d' "$file"; done) | git hash-object --stdin >"$out/by-git"
 (cd "$out/eml" && ls | sort -n | xargs cat) | git hash-object --stdin >"$out/by-mailkeep"
 cmp "$out/by-git" "$out/by-mailkeep" && echo "every message came back byte for byte"
