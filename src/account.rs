@@ -90,15 +90,17 @@ impl Account {
     /// The mailbox of that name.
     ///
     /// # Errors
-    /// [`Error::NoSuchMailbox`], [`Error::InvalidName`].
+    /// [`Error::NoSuchMailbox`] where that is certain; [`Error::InvalidName`]; [`Error::Damaged`] and [`Error::Io`] where
+    /// the account cannot be loaded as a whole, and it may be in what is missing.
     pub fn mailbox(&self, name: &str) -> Result<Mailbox> {
         self.find(&MailboxName::new(name)?)
     }
 
     fn find(&self, name: &MailboxName) -> Result<Mailbox> {
-        let id = self
-            .fold()?
-            .find(name)
+        let fold = self.fold()?;
+        let index = &self.store.inner.index;
+        let id = index
+            .certain(&fold, fold.find(name))?
             .ok_or_else(|| Error::NoSuchMailbox {
                 name: name.to_string(),
             })?;

@@ -192,7 +192,8 @@ impl Store {
     /// The account of that name.
     ///
     /// # Errors
-    /// [`Error::NoSuchAccount`].
+    /// [`Error::NoSuchAccount`] where that is certain: mail for it can be refused for good. [`Error::Damaged`] and
+    /// [`Error::Io`] where the disk keeps an answer back.
     pub fn account(&self, name: &str) -> Result<Account> {
         let cell = self.inner.index.find(name)?;
         Ok(Account::new(self.clone(), cell))

@@ -15,6 +15,7 @@ use crate::sync::{Condvar, Mutex};
 
 use super::Index;
 use super::cell::{Cell, Hold, State};
+use super::fold::Fold;
 use super::plan::{ColdDraft, INBOX_ID};
 use crate::error::{Error, Result};
 use crate::format::Fault;
@@ -243,7 +244,7 @@ impl Index {
     /// # Errors
     /// [`Error::NoSuchAccount`] where that is certain; whatever keeps the account from being found or loaded.
     fn look_up(&self, lookup: &Lookup) -> Result<Place> {
-        let cell = self.find_vouched(&lookup.account)?;
+        let cell = self.find(&lookup.account)?;
         let _pin = cell.pin();
         loop {
             if let Some(place) = self.place_at_hand(&cell, &lookup.mailbox)? {
@@ -272,13 +273,16 @@ impl Index {
             let served = *mailbox == MailboxName::inbox() && ColdDraft::serves(&head.row, INBOX_ID);
             return Ok(served.then_some(INBOX_ID));
         };
-        let named = fold.usable(mailbox);
-        if Switch::MailboxVouched.on() && named.is_none() && self.is_unread(fold.id) {
-            // It may be there, in what the disk did not give.
-            return Err(Error::fault(self.log.path_of_log(), 0, Fault::Lost));
-        }
-        named
+        self.certain(fold, fold.usable(mailbox))?
             .map_or_else(|| fold.place_of(mailbox.as_str()), Ok)
             .map(Some)
+    }
+
+    /// A mailbox that was looked for in an account. One that is missing may be there yet, in what the disk did not give.
+    pub(crate) fn certain(&self, fold: &Fold, found: Option<u32>) -> Result<Option<u32>> {
+        if Switch::MailboxVouched.on() && found.is_none() && self.is_unread(fold.id) {
+            return Err(Error::fault(self.log.path_of_log(), 0, Fault::Lost));
+        }
+        Ok(found)
     }
 }

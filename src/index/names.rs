@@ -77,18 +77,13 @@ impl Index {
         }
     }
 
-    /// The account of that name.
+    /// The account of that name. Where one that has the name or had it does not tell its name, because that is damaged, or
+    /// the disk did not give all of the log's tail, the answer is not that there is none: mail for it would be refused for
+    /// good.
     ///
     /// # Cost
     /// One probe of the directory.
     pub(crate) fn find(&self, name: &str) -> Result<Arc<Cell>> {
-        let (found, _) = self.called(name)?;
-        found.ok_or_else(|| Error::NoSuchAccount { name: name.into() })
-    }
-
-    /// As [`find`](Self::find), for a name that somebody vouches for: where an account that has the name or had it does
-    /// not tell its name, because that is damaged, the answer is not that there is none.
-    pub(super) fn find_vouched(&self, name: &str) -> Result<Arc<Cell>> {
         match self.called(name)? {
             (Some(found), _) => Ok(found),
             (None, nameless) if nameless || !self.given.all => {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::ops::{ControlFlow, Range};
 
-use mailkeep::{Delivery, Store};
+use mailkeep::{Delivery, Error, Store};
 
 use crate::kit::{message, open, options};
 use crate::sim::Sim;
@@ -52,6 +52,17 @@ fn hurt_and_heal(pages: Range<usize>, more: u64) -> bool {
     let store = open(&sim, options(1)).unwrap();
     let noticed = !store.recovery().is_whole();
     assert_eq!(store.recovery().cut, None, "{pages:?}: nothing was torn");
+    // Mail for an account that may be there must not be refused for good.
+    let nobody = store.account("nobody").map(|account| account.id());
+    assert!(
+        match nobody {
+            Err(Error::NoSuchAccount { .. }) => !noticed,
+            // Also where what was not given is part of a message: nobody looks that closely.
+            Err(Error::Damaged { .. }) => true,
+            _ => false,
+        },
+        "{pages:?}: {nobody:?}"
+    );
     let more = deliver(&store, 100..100 + more);
     if let Some(twice) = more.keys().find(|uid| acked.contains_key(uid)) {
         panic!("{pages:?}: UID {twice} was given twice");
