@@ -70,6 +70,7 @@ mod stat;
 mod store;
 mod switch;
 mod sync;
+mod threads;
 mod transaction;
 mod verify;
 mod view;

@@ -14,6 +14,7 @@ use crate::log::{Commit, Log, NewBody, RecoveryReport};
 use crate::mail::{AccountId, AccountName};
 use crate::options::{Durability, Options};
 use crate::switch::Switch;
+use crate::threads;
 use crate::witness::Witness;
 
 /// A store of mail: one directory, one writer process.
@@ -40,6 +41,8 @@ pub struct Store {
 /// What all handles of a store share.
 #[derive(Debug)]
 pub(crate) struct Inner {
+    /// How closing ended, once it has. Held while it is done.
+    closed: Mutex<Option<Result<()>>>,
     tender: Mutex<Tender>,
     pub(crate) lookups: Lookups,
     pub(crate) log: Arc<Log>,
@@ -112,6 +115,7 @@ impl Store {
         let (log, index, recovery) = Index::open(storage, options, lock)?;
         Ok(Self {
             inner: Arc::new(Inner {
+                closed: Mutex::default(),
                 tender: Mutex::new(Tender::start(&index)?),
                 lookups: Lookups::default(),
                 log,
@@ -237,7 +241,8 @@ impl Store {
     }
 
     /// Closes the store: writes what waits, syncs, and notes that the end is clean. Handles that are left read on and
-    /// write no more. Dropping the last handle does the same and keeps the error to itself.
+    /// write no more. Dropping the last handle does the same and keeps the error to itself. While another thread closes
+    /// the store this waits for it, and ends as that did; only a waker that the store itself calls does not wait.
     ///
     /// # Errors
     /// [`Error::Io`], [`Error::NoSpace`], [`Error::Stopped`]: the next opening will recover.
@@ -249,6 +254,19 @@ impl Store {
 impl Inner {
     /// Saves the index, then closes the log. What is committed in between lies in the tail that an opening reads.
     fn close(&self) -> Result<()> {
+        let mut closed = if threads::is_own() {
+            // Whoever is closing waits for this very thread.
+            let Some(closed) = self.closed.try_lock() else {
+                return Ok(());
+            };
+            closed
+        } else {
+            self.closed.lock()
+        };
+        closed.get_or_insert_with(|| self.close_now()).clone()
+    }
+
+    fn close_now(&self) -> Result<()> {
         self.lookups.stop();
         self.tender.lock().stop();
         // Derived: a failure here costs the next opening time, and nothing else.

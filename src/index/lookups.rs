@@ -21,6 +21,7 @@ use crate::error::{Error, Result};
 use crate::format::Fault;
 use crate::mail::MailboxName;
 use crate::switch::Switch;
+use crate::threads;
 
 /// Threads at most.
 const THREADS_MAX: usize = 4;
@@ -150,8 +151,7 @@ impl Lookups {
         queue.jobs.push_back(job);
         if queue.idle < queue.jobs.len() && queue.threads < THREADS_MAX {
             let shared = Arc::clone(&self.shared);
-            let thread = std::thread::Builder::new().name("mailkeep-load".into());
-            match thread.spawn(move || shared.work()) {
+            match threads::spawn("load", move || shared.work()) {
                 Ok(_) => queue.threads += 1,
                 Err(_) if queue.threads == 0 => {
                     queue.jobs.pop_back();

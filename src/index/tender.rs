@@ -21,6 +21,7 @@ use crate::log::{Position, SegmentInfo};
 use crate::mail::AccountId;
 use crate::stat::Rebuild;
 use crate::switch::Switch;
+use crate::threads;
 
 /// Accounts that wait for a new image, at most. Who is passed over is found again when it is used.
 const IMAGES_WAITING: usize = 64 << 10;
@@ -146,8 +147,7 @@ impl Tender {
         let options = index.log.options();
         let thread = if options.background && !options.read_only {
             let index = Arc::clone(index);
-            let thread = std::thread::Builder::new().name("mailkeep-index".into());
-            let thread = thread.spawn(move || index.tend());
+            let thread = threads::spawn("index", move || index.tend());
             Some(thread.map_err(|source| Error::io("start a thread for", "the index", source))?)
         } else {
             None

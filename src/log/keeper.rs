@@ -17,6 +17,7 @@ use super::writer::Active;
 use crate::error::{Error, Result};
 use crate::io::{File, Open};
 use crate::switch::Switch;
+use crate::threads;
 
 /// What the names of prepared files begin with.
 pub(super) const SPARE: &str = "log/spare";
@@ -130,14 +131,12 @@ impl Keeper {
     pub(super) fn start(shared: &Arc<Shared>) -> Result<Self> {
         let spawn = |name: &str, run: fn(&Shared)| {
             let shared = Arc::clone(shared);
-            let thread = std::thread::Builder::new()
-                .name(name.into())
-                .spawn(move || run(&shared));
-            thread.map_err(|source| Error::io("start a thread for", shared_path(), source))
+            threads::spawn(name, move || run(&shared))
+                .map_err(|source| Error::io("start a thread for", shared_path(), source))
         };
         let threads = vec![
-            spawn("mailkeep-log", Shared::keep)?,
-            spawn("mailkeep-commit", Shared::lead_when_asked)?,
+            spawn("log", Shared::keep)?,
+            spawn("commit", Shared::lead_when_asked)?,
         ];
         Ok(Self { threads })
     }

@@ -162,3 +162,63 @@ fn a_large_message_that_nobody_takes_leaves_no_file() {
     assert!(transaction.commit().is_err());
     assert_eq!(sim.files().into_keys().collect::<Vec<_>>(), before);
 }
+
+/// Goal: whoever closes a store has a store that is closed, also when others close it at the same time: it can be opened again.
+#[test]
+fn all_who_close_have_it_closed() {
+    for round in 0..20 {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("mail");
+        let store = Store::open(&path, Options::new()).unwrap();
+        let inbox = store.create_account("anna").unwrap().inbox().unwrap();
+        let seeded = store.deliver(TEXT, [Delivery::to(&inbox)]).unwrap();
+        seeded.wait().unwrap();
+        let one_by_one = Mutex::new(());
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                let (store, path, one_by_one) = (store.clone(), &path, &one_by_one);
+                scope.spawn(move || {
+                    // A handle that is left is no hindrance.
+                    let _left = store.clone();
+                    store.close().unwrap();
+                    let _turn = one_by_one.lock().unwrap();
+                    Store::open(path, Options::new()).unwrap_or_else(|e| panic!("{round}: {e}"));
+                });
+            }
+        });
+    }
+}
+
+/// Goal: a waker may close the store while another thread does.
+#[test]
+fn a_waker_may_close_the_store_while_another_closes_it() {
+    for _ in 0..20 {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path().join("mail"), Options::new()).unwrap();
+        let inbox = store.create_account("anna").unwrap().inbox().unwrap();
+        let (woken, wait) = channel();
+        let task = {
+            let (store, inbox) = (store.clone(), inbox.clone());
+            async move {
+                let commit = store.deliver(TEXT, [Delivery::to(&inbox)]).unwrap();
+                commit.await.unwrap();
+                woken.send(()).unwrap();
+                // Long enough for the other to be at it.
+                std::thread::sleep(Duration::from_millis(5));
+                store.close().unwrap();
+            }
+        };
+        let (done, finished) = channel();
+        let inline = Arc::new(Inline {
+            task: Mutex::new(Box::pin(task)),
+            done: Mutex::new(done),
+        });
+        Wake::wake(inline);
+        wait.recv().unwrap();
+        let (closed, other) = channel();
+        std::thread::spawn(move || closed.send(store.close()));
+        let limit = Duration::from_secs(20);
+        finished.recv_timeout(limit).expect("the waker hangs");
+        other.recv_timeout(limit).expect("closing hangs").unwrap();
+    }
+}
