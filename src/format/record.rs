@@ -2,7 +2,7 @@
 
 use super::Fault;
 use super::bytes::{Put, Take, check, patch_u32};
-use super::change::Change;
+use super::change::{BodyAt, Change};
 use super::padded;
 use super::segment::Place;
 use crate::mail::AccountId;
@@ -115,6 +115,13 @@ impl<'a> Frame<'a> {
     /// [`Fault::Kind`] for a kind of a newer build, others for a payload that contradicts itself.
     pub fn change(&self) -> Result<Change, Fault> {
         Change::decode(self.kind, self.payload)
+    }
+
+    /// What [`Change::body`] says of the [change](Self::change), found without reading the rest; `None` also where the
+    /// payload is too short to say.
+    #[must_use]
+    pub fn body(&self) -> Option<BodyAt> {
+        Change::body_of(self.kind, self.payload)
     }
 }
 

@@ -94,6 +94,7 @@ proptest! {
         let frame = Frame::decode(place(), &bytes).unwrap();
         prop_assert_eq!((frame.len, frame.kind, frame.class), (len, change.kind(), record::Class::MustKnow));
         prop_assert_eq!(frame.header, header);
+        prop_assert_eq!(frame.body(), change.body());
         prop_assert_eq!(frame.change().unwrap(), change);
         let frame = Frame::decode(place(), &bytes[len..]).unwrap();
         prop_assert_eq!(frame.change().unwrap(), next);

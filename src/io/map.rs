@@ -231,8 +231,15 @@ fn beyond_end(offset: u64, len: usize) -> io::Error {
     )
 }
 
+/// From so many bytes on a range is read by two threads into large pages: most of the time would go into the pages of the
+/// memory that it is read into.
+const HALVED: usize = 4 << 20;
+
 /// Reads a range that lies inside the file, as far as is known.
 fn read(file: &File, offset: u64, len: usize) -> io::Result<Bytes> {
+    if len >= HALVED {
+        return read_halves(file, offset, len);
+    }
     let mut bytes = Vec::new();
     bytes
         .try_reserve_exact(len)
@@ -258,6 +265,37 @@ fn read(file: &File, offset: u64, len: usize) -> io::Result<Bytes> {
     }
     bytes.truncate(len);
     Ok(bytes.into())
+}
+
+fn read_halves(file: &File, offset: u64, len: usize) -> io::Result<Bytes> {
+    let mut memory = MmapOptions::new().len(len).map_anon()?;
+    #[cfg(target_os = "linux")]
+    let _ = memory.advise(Advice::HugePage); // a hint
+    let middle = (len / 2).next_multiple_of(STEP);
+    let (front, back) = memory.split_at_mut(middle);
+    let at = end_of(offset, middle)?;
+    std::thread::scope(|scope| {
+        let thread = std::thread::Builder::new().name("mailkeep-read".into());
+        let other = thread.spawn_scoped(scope, || fill(file, at, back))?;
+        fill(file, offset, front)?;
+        other.join().unwrap_or(Err(io::ErrorKind::Other.into()))
+    })?;
+    Ok(Bytes::from_owner(memory))
+}
+
+/// Reads into all of `memory`.
+fn fill(file: &File, offset: u64, memory: &mut [u8]) -> io::Result<()> {
+    let mut filled = 0;
+    while let Some(rest) = memory.get_mut(filled..).filter(|rest| !rest.is_empty()) {
+        let at = end_of(offset, filled)?;
+        let read = retry_on_intr(|| rustix::io::pread(file, &mut *rest, at));
+        match or_direct(read, file, rest, at)? {
+            // It was longer once: somebody has cut it.
+            0 => return Err(beyond_end(at, rest.len())),
+            read => filled += read,
+        }
+    }
+    Ok(())
 }
 
 /// Maps the first `len` bytes of `file`, be they there yet or not, and enters them. `len` is not 0.

@@ -112,11 +112,12 @@ impl Scanner {
         let len = usize::try_from(self.limit.saturating_sub(at))
             .unwrap_or(usize::MAX)
             .min(len);
-        self.window.clear();
+        // What is there is written over; only what was not read must not stay.
         self.window.resize(len, 0);
         self.window_at = at;
-        if self.file.read_at(&mut self.window, at).is_err() {
-            self.fill_by_page(at);
+        match self.file.read_at(&mut self.window, at) {
+            Ok(read) => self.window.iter_mut().skip(read).for_each(|byte| *byte = 0),
+            Err(_) => self.fill_by_page(at),
         }
     }
 

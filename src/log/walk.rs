@@ -109,8 +109,7 @@ pub(super) fn walk(
             if !numbers.contains(&piece.frame.header.number) {
                 continue;
             }
-            let change = piece.frame.change().ok();
-            let body = match change.and_then(|change| change.body()) {
+            let body = match piece.frame.body() {
                 Some(BodyAt::Here(at)) => bodies_at + u64::from(at),
                 _ => 0,
             };

@@ -67,6 +67,10 @@ impl Change {
         }
     }
 
+    pub(in crate::format) fn body_of(kind: u8, payload: &[u8]) -> Option<BodyAt> {
+        super::delivery::body_of(kind, payload)
+    }
+
     /// Reads the payload of a record of `kind`.
     ///
     /// # Errors

@@ -224,6 +224,22 @@ impl Parts<'static> {
     }
 }
 
+/// Where the bytes of a message lie, of one that arrives: the fields in front are passed over, those behind not looked at.
+pub(super) fn body_of(kind: u8, payload: &[u8]) -> Option<BodyAt> {
+    const BEFORE_KIND: usize = 14;
+    const BEFORE_PLACE: usize = 80;
+    let mut take = Take::new(payload);
+    if kind == ASSIGN {
+        take.u64().ok()?;
+    } else if kind != DELIVER && kind != DEFERRED {
+        return None;
+    }
+    take.slice(BEFORE_KIND).ok()?;
+    let kind = take.u16().ok()?;
+    take.slice(BEFORE_PLACE).ok()?;
+    body_at(kind, take.u64().ok()?).ok()
+}
+
 fn body_at(kind: u16, at: u64) -> Result<BodyAt, Fault> {
     match kind {
         0 => u32::try_from(at)
