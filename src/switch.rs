@@ -380,6 +380,8 @@ switches! {
     AllVouched,
     /// A mailbox is not said to be missing without it.
     MailboxVouched,
+    /// The same for a delivery that waited for its UID.
+    AssignVouched,
     /// Nothing is saved where a whole segment is not given.
     BlankNotSaved,
 

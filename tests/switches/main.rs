@@ -16,6 +16,7 @@
 
 mod damage;
 mod failed;
+mod given;
 #[path = "../it/kit.rs"]
 mod kit;
 mod marks;

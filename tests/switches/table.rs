@@ -620,6 +620,10 @@ pub(crate) const TABLE: &[(Switch, By)] = &[
         By::It("deferral::nothing_is_saved_of_what_could_not_be_read"),
     ),
     (
+        Switch::AssignVouched,
+        By::Here("given::a_mailbox_that_could_not_be_read_is_there_later"),
+    ),
+    (
         Switch::CheckpointAside,
         By::Here("medium::all_that_a_checkpoint_names"),
     ),
