@@ -252,6 +252,8 @@ switches! {
     FloorFenced,
     /// An account knows what its lost records gave out.
     RowReached,
+    /// It knows that its newest record is lost where nothing is left of it.
+    NewestLost,
 
     // Checksums.
     /// Of a segment's header page.

@@ -15,6 +15,7 @@
 #![allow(dead_code)]
 
 mod damage;
+mod derived;
 mod failed;
 mod given;
 #[path = "../it/kit.rs"]

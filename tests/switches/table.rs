@@ -424,6 +424,10 @@ pub(crate) const TABLE: &[(Switch, By)] = &[
     (Switch::FloorFenced, By::Open),
     (Switch::RowReached, By::Open),
     (
+        Switch::NewestLost,
+        By::Here("derived::an_account_without_its_last_record_goes_on_behind_it"),
+    ),
+    (
         Switch::HeaderSum,
         By::Lib("format::tests::refusals::no_byte_is_without_a_guard"),
     ),
