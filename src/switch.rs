@@ -16,6 +16,10 @@ macro_rules! switches {
             /// All of them.
             #[allow(dead_code, reason = "for the one who tries them all")]
             pub(crate) const ALL: &'static [Self] = &[$(Self::$name,)*];
+
+            /// What each protects, in the same order.
+            #[allow(dead_code, reason = "for the table")]
+            pub(crate) const SENTENCES: &'static [&'static str] = &[$(concat!($($sentence),*),)*];
         }
     };
 }

@@ -15,6 +15,7 @@
 #![allow(dead_code)]
 
 mod damage;
+mod decided;
 mod derived;
 mod failed;
 mod given;
@@ -23,6 +24,8 @@ mod kit;
 mod marks;
 mod medium;
 mod runner;
+#[path = "../it/seam.rs"]
+mod seam;
 #[path = "../it/sim.rs"]
 mod sim;
 mod source;
