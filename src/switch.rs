@@ -56,7 +56,7 @@ switches! {
     StoreSync,
     /// What was only written is synced when the store is closed.
     CloseSync,
-    /// The log is synced up to where a checkpoint says that its tail begins.
+    /// The log is synced up to where a checkpoint says that its tail begins, and before rows of it are written.
     CheckpointLogSync,
     /// A checkpoint waits for the end of all batches in front of its position.
     CheckpointWaits,

@@ -45,6 +45,22 @@ fn take_index(files: &mut Files) -> Files {
         .collect()
 }
 
+/// Takes a segment's lines off the list, as damage does.
+fn forget(files: &mut Files, segment: u64) {
+    let manifest = |slot: usize| Manifest::decode(&files["MANIFEST"][slot * PAGE..][..PAGE]);
+    let newest = [manifest(0), manifest(1)].into_iter().flatten();
+    let newest = newest.max_by_key(|manifest| manifest.generation).unwrap();
+    let list = files.get_mut("SEGMENTS").unwrap();
+    for index in 0..newest.edits {
+        let at = usize::try_from(segments::offset(index)).unwrap();
+        let bytes = &mut list[at..at + segments::EDIT_LEN];
+        let edit = Edit::decode(newest.store, index, bytes).unwrap();
+        if edit.segment == segment {
+            bytes.fill(0);
+        }
+    }
+}
+
 /// MANIFEST and TAIL say that the store was closed, and are of an earlier closing: the log goes on, however far.
 #[test]
 fn marks_of_an_earlier_closing_end_nothing() {
@@ -98,17 +114,7 @@ fn a_segment_that_nothing_names_is_a_loss() {
     let mut files = sim.files();
     take_index(&mut files);
     files.remove(&segment(2)).unwrap();
-    let manifest = |slot: usize| Manifest::decode(&files["MANIFEST"][slot * PAGE..][..PAGE]);
-    let newest = [manifest(0), manifest(1)].into_iter().flatten();
-    let newest = newest.max_by_key(|manifest| manifest.generation).unwrap();
-    let list = files.get_mut("SEGMENTS").unwrap();
-    for index in 0..newest.edits {
-        let at = usize::try_from(segments::offset(index)).unwrap();
-        let bytes = &mut list[at..at + segments::EDIT_LEN];
-        if Edit::decode(newest.store, index, bytes).unwrap().segment == 2 {
-            bytes.fill(0);
-        }
-    }
+    forget(&mut files, 2);
     let store = open(&Sim::from_files(files), options(1)).unwrap();
     let report = store.recovery();
     assert!(
@@ -121,6 +127,19 @@ fn a_segment_that_nothing_names_is_a_loss() {
         .map(|hole| hole.last_lost - hole.first_lost + 1);
     let lost = usize::try_from(lost.sum::<u64>()).unwrap();
     assert_eq!(inbox_len(&store) + lost, many, "{report}");
+}
+
+/// A segment is there, and its lines of the list are not: it is taken up.
+#[test]
+fn a_segment_whose_lines_are_damaged_is_taken_up() {
+    let sim = Sim::new();
+    let store = open(&sim, bare(0)).unwrap();
+    let many = until(&store, &sim, 3);
+    let mut files = sim.files();
+    forget(&mut files, 2);
+    let store = open(&Sim::from_files(files), bare(1)).unwrap();
+    assert!(store.recovery().bad_edits > 0, "{}", store.recovery());
+    assert_eq!(inbox_len(&store), many);
 }
 
 /// Files that a copy left in log/: of another store, with nothing in it yet or with mail, or of another segment.

@@ -109,7 +109,7 @@ pub(crate) const TABLE: &[(Switch, By)] = &[
     ),
     (
         Switch::LargeEdit,
-        By::It("crash::power_cuts_without_preparation"),
+        By::Here("damage::a_large_body_that_is_gone_is_missing"),
     ),
     (
         Switch::DroppedEdit,
@@ -255,7 +255,10 @@ pub(crate) const TABLE: &[(Switch, By)] = &[
             "One of two is enough: a segment whose edit is not counted is taken up from the folder (UnlistedAdopted).",
         ),
     ),
-    (Switch::UnlistedAdopted, By::It("corruption::every_bit")),
+    (
+        Switch::UnlistedAdopted,
+        By::Here("decided::a_segment_whose_lines_are_damaged_is_taken_up"),
+    ),
     (
         Switch::RotationDurable,
         By::Here("marks::manifest_tells_when_a_segment_was_begun"),
@@ -321,7 +324,7 @@ pub(crate) const TABLE: &[(Switch, By)] = &[
     ),
     (
         Switch::BatchBehindManifest,
-        By::It("crash::power_cuts_without_preparation"),
+        By::Here("marks::numbers_of_lost_batches_are_not_given_again"),
     ),
     (
         Switch::EpochChecked,
@@ -543,8 +546,14 @@ pub(crate) const TABLE: &[(Switch, By)] = &[
         Switch::ColumnsSum,
         By::Lib("index::image::base::tests::every_flipped_byte_is_found"),
     ),
-    (Switch::VerifyDigest, By::It("corruption::every_bit")),
-    (Switch::MessageDigest, By::It("corruption::every_bit")),
+    (
+        Switch::VerifyDigest,
+        By::Lib("log::tests::footers::a_forged_batch_is_told_by_verify"),
+    ),
+    (
+        Switch::MessageDigest,
+        By::Here("damage::a_forged_body_is_told"),
+    ),
     (
         Switch::PlaceStore,
         By::Lib("format::tests::refusals::nothing_passes_elsewhere"),

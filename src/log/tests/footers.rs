@@ -5,6 +5,7 @@ use std::ops::ControlFlow;
 use super::sim::Sim;
 use super::{Scribe, open, options, written};
 use crate::Error;
+use crate::format::segment::SegmentHeader;
 use crate::format::{PAGE, checksum};
 use crate::log::{Position, segment_name};
 use crate::options::Durability;
@@ -117,4 +118,24 @@ fn a_footer_that_is_not_as_long_as_it_says_is_told_by_verify() {
         let told = damage.iter().any(|damage| damage.path.ends_with(&name));
         assert_eq!((told, damage.len()), (hurt, usize::from(hurt)));
     }
+}
+
+/// A batch of a sealed segment was changed and its checksums were made to fit: the digest of the whole tells.
+#[test]
+fn a_forged_batch_is_told_by_verify() {
+    let (sim, _, last, (name, ..)) = store();
+    let mut files = sim.files();
+    let file = files.get_mut(&name).unwrap();
+    let place = SegmentHeader::decode(&file[..PAGE]).unwrap().place();
+    assert!(file[PAGE..].starts_with(b"MKBATCH1"));
+    let head = &mut file[PAGE..][..96];
+    // When it was committed.
+    head[64] ^= 1;
+    let crc = place.checksum(PAGE as u64, &head[12..]);
+    head[8..12].copy_from_slice(&crc.to_le_bytes());
+    let opened = open(&Sim::from_files(files), options(50), Some(&last)).unwrap();
+    let mut damage = Vec::new();
+    let go_on = &mut |_| ControlFlow::Continue(());
+    opened.log.verify(&mut damage, go_on).unwrap();
+    assert_eq!(damage.len(), 1, "{damage:?}");
 }
