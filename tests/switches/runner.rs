@@ -190,7 +190,7 @@ fn each_switch_is_missed() {
 /// `cargo test --test switches the_table -- --nocapture` prints it, as Markdown.
 #[test]
 fn the_table() {
-    println!("| switch | what is there without it turned off | missed by |\n| --- | --- | --- |");
+    println!("| switch | what holds while it is on | missed by |\n| --- | --- | --- |");
     for (switch, sentence) in Switch::ALL.iter().zip(Switch::SENTENCES) {
         let row = TABLE.iter().find(|(of, _)| of == switch);
         let by = match row.unwrap().1 {
