@@ -16,6 +16,10 @@ macro_rules! switches {
             /// All of them.
             #[allow(dead_code, reason = "for the one who tries them all")]
             pub(crate) const ALL: &'static [Self] = &[$(Self::$name,)*];
+
+            /// What each protects, in the same order.
+            #[allow(dead_code, reason = "for the table")]
+            pub(crate) const SENTENCES: &'static [&'static str] = &[$(concat!($($sentence),*),)*];
         }
     };
 }
@@ -52,7 +56,7 @@ switches! {
     StoreSync,
     /// What was only written is synced when the store is closed.
     CloseSync,
-    /// The log is synced up to where a checkpoint says that its tail begins.
+    /// The log is synced up to where a checkpoint says that its tail begins, and before rows of it are written.
     CheckpointLogSync,
     /// A checkpoint waits for the end of all batches in front of its position.
     CheckpointWaits,
@@ -252,6 +256,8 @@ switches! {
     FloorFenced,
     /// An account knows what its lost records gave out.
     RowReached,
+    /// It knows that its newest record is lost where nothing is left of it.
+    NewestLost,
 
     // Checksums.
     /// Of a segment's header page.
@@ -380,6 +386,8 @@ switches! {
     AllVouched,
     /// A mailbox is not said to be missing without it.
     MailboxVouched,
+    /// The same for a delivery that waited for its UID.
+    AssignVouched,
     /// Nothing is saved where a whole segment is not given.
     BlankNotSaved,
 

@@ -15,6 +15,7 @@ use super::cell::Cell;
 use super::fold::Fold;
 use super::plan::Draft;
 use crate::error::{Error, Result};
+use crate::format::Fault;
 use crate::format::change::{Change, Deferred};
 use crate::log::Log;
 use crate::mail::{AccountId, MailboxName};
@@ -184,7 +185,8 @@ impl Index {
             self.waiting.done(&done);
         }
         for numbers in numbers.chunks(ASSIGNED_AT_ONCE) {
-            let read = self.read_deferred(key, &name, numbers);
+            let mut read = self.read_deferred(key, &name, numbers);
+            self.hold_back(cell, &mut read)?;
             self.assign(cell, &read.arrived)?;
             self.waiting.done(&read.done);
             if let Some(error) = read.stopped {
@@ -263,6 +265,30 @@ impl Index {
             }
         }
         read
+    }
+
+    /// Leaves waiting from the first one on whose mailbox may be there, in what the disk did not give of the account.
+    fn hold_back(&self, cell: &Arc<Cell>, read: &mut ReadDeferred) -> Result<()> {
+        if read.arrived.is_empty() {
+            return Ok(());
+        }
+        let fold = self.fold(cell)?;
+        // Known only now that it is loaded.
+        if !self.is_unread(cell.id) || !Switch::AssignVouched.on() {
+            return Ok(());
+        }
+        let missing = |(_, deferred): &(u64, Box<Deferred>)| {
+            let name = MailboxName::new(&deferred.mailbox).ok();
+            name.is_none_or(|name| fold.usable(&name).is_none())
+        };
+        if let Some(at) = read.arrived.iter().position(missing) {
+            let held = read.arrived.split_off(at);
+            let first = held.first().map_or(0, |(number, _)| *number);
+            read.done.retain(|number| *number < first);
+            let path = self.log.path_of_log();
+            read.stopped = Some(Error::fault(path, 0, Fault::Lost));
+        }
+        Ok(())
     }
 
     fn assign(&self, cell: &Arc<Cell>, arrived: &[(u64, Box<Deferred>)]) -> Result<()> {

@@ -196,8 +196,9 @@ impl Index {
         }
         let mut lost = chain.lost;
         let last = chain.records.last().map(|(header, _)| header.number);
-        // Where the disk gives nothing of a segment, not even its numbers are found.
-        if !chain.given && last != Some(newest) && lost.last() != Some(&newest) {
+        // Of the newest one nothing may be left, and no later record names it: it is known that it was there.
+        let gone = newest > from && last != Some(newest) && lost.last() != Some(&newest);
+        if gone && Switch::NewestLost.on() {
             lost.push(newest);
         }
         self.note_lost(&lost);

@@ -239,7 +239,7 @@ impl Log {
 
     /// Makes durable what was written so far, and nothing that waits.
     pub(crate) fn sync_written(&self) -> Result<()> {
-        self.shared.writer.lock().sync(&self.shared)
+        Switch::CheckpointLogSync.guard(|| self.shared.writer.lock().sync(&self.shared))
     }
 
     /// Makes everything written so far durable.

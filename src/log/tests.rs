@@ -4,6 +4,8 @@
 #[allow(dead_code)] // Shared with the integration tests, which use all of it.
 mod sim;
 
+mod footers;
+mod given;
 mod opening;
 mod reading;
 

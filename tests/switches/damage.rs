@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 
 use mailkeep::format::batch::{BatchHead, Facts, encode_head};
-use mailkeep::format::body::{BodyHeader, Codec, sign as sign_body};
+use mailkeep::format::body::{BodyHeader, Codec, chunk_checksums, sign as sign_body};
 use mailkeep::format::change::Change;
 use mailkeep::format::record::{Frame, RecordHeader, encode, sign};
 use mailkeep::format::segment::{Behind, Holds, SegmentHeader};
@@ -271,4 +271,54 @@ fn a_large_body_that_was_dropped_is_not_missing() {
     store.close().unwrap();
     let store = open(&sim, bare(1)).unwrap();
     assert!(store.recovery().is_whole(), "{}", store.recovery());
+}
+
+/// A large body's file is gone: the list names it, and no opening passes over that.
+#[test]
+fn a_large_body_that_is_gone_is_missing() {
+    let sim = Sim::new();
+    deliver(&open(&sim, bare(0)).unwrap(), 1, 2 << 20).unwrap();
+    let mut files = sim.files();
+    let large = |(_, content): &(&String, &Vec<u8>)| content.len() > 1 << 20;
+    let name = files.iter().find(large).unwrap().0.clone();
+    files.remove(&name);
+    let refused = open(&Sim::from_files(files), bare(1));
+    assert!(
+        matches!(refused, Err(Error::Incomplete { .. })),
+        "{refused:?}"
+    );
+}
+
+/// A body was changed and all its checksums were made to fit: the digest of what was delivered tells.
+#[test]
+fn a_forged_body_is_told() {
+    let sim = Sim::new();
+    deliver(&open(&sim, bare(0)).unwrap(), 1, 2 << 20).unwrap();
+    let mut files = sim.files();
+    let large = |(_, content): &(&String, &mut Vec<u8>)| content.len() > 1 << 20;
+    let (_, file) = files.iter_mut().find(large).unwrap();
+    let place = SegmentHeader::decode(&file[..4096]).unwrap().place();
+    let mut body = BodyHeader::decode(place, &file[4096..]).unwrap();
+    let (mut header, at) = (Vec::new(), 4096);
+    body.encode(&mut header);
+    let start = at + header.len();
+    let bytes = &mut file[start..start + body.stored_len as usize];
+    bytes[1 << 20] ^= 1;
+    body.chunks = chunk_checksums(bytes);
+    header.clear();
+    body.encode(&mut header);
+    sign_body(place, body.number, &mut header);
+    file[at..start].copy_from_slice(&header);
+    let store = open(&Sim::from_files(files), bare(1)).unwrap();
+    let view = store
+        .account("anna")
+        .unwrap()
+        .inbox()
+        .unwrap()
+        .view()
+        .unwrap();
+    let forged = view.message(view.at(1).unwrap().uid).unwrap();
+    assert!(forged.bytes().is_ok(), "or this shows nothing");
+    let told = forged.check();
+    assert!(matches!(told, Err(Error::Damaged { .. })), "{told:?}");
 }

@@ -1,11 +1,14 @@
 //! Goal: what failed is never trusted again, whoever was told of it.
 
+use std::io;
 use std::sync::mpsc::channel;
+use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
-use mailkeep::{Delivery, Durability, Error};
+use mailkeep::{Delivery, Durability, Error, Recipient, Store};
 
 use crate::kit::{deliver, message, open, options, state};
+use crate::seam::Seam;
 use crate::sim::{Call, Fault, Op, Sim, SyncFails};
 
 /// A sync that is made ahead, without the writer's lock, may be the one that the system tells of the failure.
@@ -167,4 +170,102 @@ fn what_was_planned_behind_a_failure_fails() {
     assert!(matches!(behind, Err(Error::NoSpace { .. })), "{behind:?}");
     let uid = deliver(&store, 10, 100).unwrap();
     assert_eq!(inbox.view().unwrap().len(), 1, "UID {uid} alone");
+}
+
+/// What becomes of writes of the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Writes {
+    Pass,
+    Wait,
+    Fail,
+}
+
+#[derive(Debug)]
+struct Gate {
+    /// And how many have waited.
+    state: Mutex<(Writes, usize)>,
+    changed: Condvar,
+}
+
+impl Gate {
+    fn set(&self, writes: Writes) {
+        self.state.lock().unwrap().0 = writes;
+        self.changed.notify_all();
+    }
+
+    fn pass(&self) -> io::Result<()> {
+        let mut state = self.state.lock().unwrap();
+        if state.0 == Writes::Wait {
+            state.1 += 1;
+            self.changed.notify_all();
+        }
+        let waits = |state: &mut (Writes, usize)| state.0 == Writes::Wait;
+        match self.changed.wait_while(state, waits).unwrap().0 {
+            Writes::Fail => Err(io::Error::from_raw_os_error(28)),
+            _ => Ok(()),
+        }
+    }
+
+    fn wait_for_one(&self) {
+        let state = self.state.lock().unwrap();
+        drop(
+            self.changed
+                .wait_while(state, |state| state.1 == 0)
+                .unwrap(),
+        );
+    }
+}
+
+/// A delivery that waited gets its UID by one caller, and another who finds nothing left to do goes by that. It fails:
+/// the delivery waits on.
+#[test]
+fn a_delivery_whose_uid_could_not_be_written_waits_on() {
+    let sim = Sim::new();
+    let store = open(&sim, options(0)).unwrap();
+    let anna = store.create_account("anna").unwrap();
+    anna.create_mailbox("Lists").unwrap();
+    for seed in 0..20 {
+        deliver(&store, seed, 9_000).unwrap();
+    }
+    store.close().unwrap();
+    let gate = Arc::new(Gate {
+        state: Mutex::new((Writes::Pass, 0)),
+        changed: Condvar::new(),
+    });
+    let before = {
+        let gate = Arc::clone(&gate);
+        move |call, name: &str| match call {
+            Call::Write if name.starts_with("log/") => gate.pass(),
+            _ => Ok(()),
+        }
+    };
+    let store = Store::open_on(Seam::over(sim.storage(), before), options(1)).unwrap();
+    let anna = store.account("anna").unwrap();
+    let files = sim.files();
+    let sealed = files.keys().filter(|name| name.starts_with("log/"));
+    for name in sealed.clone().take(sealed.count() - 1) {
+        sim.fail_reads(name, 0..usize::MAX);
+    }
+    let to = [Recipient::new("anna", "Lists")];
+    let kept = store.deliver_to(message(100, 300), to).unwrap();
+    let kept = kept.wait().unwrap().remove(0).unwrap();
+    assert!(kept.delivered().is_none(), "{kept:?}");
+    sim.heal_reads();
+    gate.set(Writes::Wait);
+    std::thread::scope(|scope| {
+        let first = scope.spawn(|| anna.mailboxes());
+        gate.wait_for_one();
+        let second = scope.spawn(|| anna.rename("emma"));
+        // Time for the second one to go on where it should not.
+        std::thread::sleep(Duration::from_millis(300));
+        gate.set(Writes::Fail);
+        first.join().unwrap().unwrap();
+        let _ = second.join().unwrap();
+    });
+    gate.set(Writes::Pass);
+    store.close().unwrap();
+    let store = open(&sim, options(2)).unwrap();
+    let names = store.accounts(None, 9).unwrap();
+    let lists = store.account(&names[0]).unwrap().mailbox("Lists").unwrap();
+    assert_eq!(lists.view().unwrap().len(), 1, "{names:?}");
 }

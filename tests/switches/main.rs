@@ -15,12 +15,17 @@
 #![allow(dead_code)]
 
 mod damage;
+mod decided;
+mod derived;
 mod failed;
+mod given;
 #[path = "../it/kit.rs"]
 mod kit;
 mod marks;
 mod medium;
 mod runner;
+#[path = "../it/seam.rs"]
+mod seam;
 #[path = "../it/sim.rs"]
 mod sim;
 mod source;

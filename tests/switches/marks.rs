@@ -113,6 +113,24 @@ fn numbers_of_all_that_was_lost_are_passed_over() {
     }
 }
 
+/// What was lost with TAIL had numbers that MANIFEST knows: whoever wrote one down elsewhere never meets another batch of it.
+#[test]
+fn numbers_of_lost_batches_are_not_given_again() {
+    let sim = Sim::new();
+    let store = open(&sim, bare(0)).unwrap();
+    for seed in 0..5 {
+        deliver(&store, seed, 200).unwrap();
+    }
+    let last = store.witness().batch;
+    store.close().unwrap();
+    let mut files = sim.files();
+    lose_tail(&mut files);
+    lose(&mut files, 0..4);
+    let store = reopened(files);
+    deliver(&store, 99, 100).unwrap();
+    assert!(store.witness().batch > last + 1, "{:?}", store.witness());
+}
+
 /// TAIL is not synced after each batch, so the one that was written last may be what a power cut tore.
 #[test]
 fn the_other_slot_of_tail_tells() {

@@ -13,8 +13,6 @@ pub(crate) enum By {
     Here(&'static str),
     /// Nobody can: the proof.
     Needless(&'static str),
-    /// No test yet, and no proof: to be settled.
-    Open,
 }
 
 pub(crate) const TABLE: &[(Switch, By)] = &[
@@ -77,7 +75,10 @@ pub(crate) const TABLE: &[(Switch, By)] = &[
         Switch::CheckpointLogSync,
         By::Here("medium::all_that_a_checkpoint_names"),
     ),
-    (Switch::CheckpointWaits, By::Open),
+    (
+        Switch::CheckpointWaits,
+        By::Lib("log::tests::opening::all_in_front_of_a_position_has_ended"),
+    ),
     (
         Switch::SyncMuchAhead,
         By::Needless(
@@ -108,9 +109,12 @@ pub(crate) const TABLE: &[(Switch, By)] = &[
     ),
     (
         Switch::LargeEdit,
-        By::It("crash::power_cuts_without_preparation"),
+        By::Here("damage::a_large_body_that_is_gone_is_missing"),
     ),
-    (Switch::DroppedEdit, By::Open),
+    (
+        Switch::DroppedEdit,
+        By::Here("damage::a_large_body_that_was_dropped_is_not_missing"),
+    ),
     (
         Switch::EditFirst,
         By::It("crash::power_cuts_without_preparation"),
@@ -207,7 +211,10 @@ pub(crate) const TABLE: &[(Switch, By)] = &[
         Switch::NothingWaits,
         By::It("rules::noop_is_acknowledged_only_with_what_it_rests_on"),
     ),
-    (Switch::DeferredWaits, By::Open),
+    (
+        Switch::DeferredWaits,
+        By::Here("failed::a_delivery_whose_uid_could_not_be_written_waits_on"),
+    ),
     (
         Switch::TailOnCommit,
         By::Here("marks::tail_tells_of_a_killed_store"),
@@ -238,14 +245,20 @@ pub(crate) const TABLE: &[(Switch, By)] = &[
         Switch::ManifestNewest,
         By::Here("marks::tail_tells_of_a_killed_store"),
     ),
-    (Switch::ManifestDoubt, By::Open),
+    (
+        Switch::ManifestDoubt,
+        By::Here("damage::the_last_segment_is_found_without_the_newest_manifest"),
+    ),
     (
         Switch::EditsCounted,
         By::Needless(
             "One of two is enough: a segment whose edit is not counted is taken up from the folder (UnlistedAdopted).",
         ),
     ),
-    (Switch::UnlistedAdopted, By::It("corruption::every_bit")),
+    (
+        Switch::UnlistedAdopted,
+        By::Here("decided::a_segment_whose_lines_are_damaged_is_taken_up"),
+    ),
     (
         Switch::RotationDurable,
         By::Here("marks::manifest_tells_when_a_segment_was_begun"),
@@ -311,7 +324,7 @@ pub(crate) const TABLE: &[(Switch, By)] = &[
     ),
     (
         Switch::BatchBehindManifest,
-        By::It("crash::power_cuts_without_preparation"),
+        By::Here("marks::numbers_of_lost_batches_are_not_given_again"),
     ),
     (
         Switch::EpochChecked,
@@ -321,12 +334,18 @@ pub(crate) const TABLE: &[(Switch, By)] = &[
         Switch::LengthChecked,
         By::Here("damage::a_segment_that_is_too_short_is_refused"),
     ),
-    (Switch::ChainBroken, By::Open),
+    (
+        Switch::ChainBroken,
+        By::Here("decided::a_segment_that_nothing_names_is_a_loss"),
+    ),
     (
         Switch::ChainEnd,
         By::It("corruption::a_lost_message_is_named_by_its_body"),
     ),
-    (Switch::ChainTurned, By::Open),
+    (
+        Switch::ChainTurned,
+        By::Here("decided::what_is_left_of_a_damaged_end_stays"),
+    ),
     (
         Switch::BatchAcknowledged,
         By::It("corruption::every_sector_of_an_open_store_zeroed"),
@@ -343,7 +362,10 @@ pub(crate) const TABLE: &[(Switch, By)] = &[
         Switch::TailSegmentGone,
         By::It("corruption::a_missing_segment_costs_itself"),
     ),
-    (Switch::CleanEndSure, By::Open),
+    (
+        Switch::CleanEndSure,
+        By::Here("decided::marks_of_an_earlier_closing_end_nothing"),
+    ),
     (
         Switch::CleanEpoch,
         By::Needless(
@@ -364,8 +386,14 @@ pub(crate) const TABLE: &[(Switch, By)] = &[
         Switch::PositionSame,
         By::Lib("log::tests::opening::a_position_that_does_not_fit_is_ignored"),
     ),
-    (Switch::PositionChained, By::Open),
-    (Switch::StartSound, By::Open),
+    (
+        Switch::PositionChained,
+        By::Lib("log::tests::opening::a_position_in_front_of_another_history_is_ignored"),
+    ),
+    (
+        Switch::StartSound,
+        By::Lib("log::tests::footers::a_footer_with_a_bad_page_is_told_by_the_opening"),
+    ),
     (
         Switch::OrphansSure,
         By::Here("damage::a_large_body_whose_record_is_lost_is_kept"),
@@ -374,14 +402,19 @@ pub(crate) const TABLE: &[(Switch, By)] = &[
         Switch::OrphansAbove,
         By::It("crash::power_cuts_while_the_index_is_saved"),
     ),
-    (Switch::ExtraIdentity, By::Open),
+    (
+        Switch::ExtraIdentity,
+        By::Here("decided::files_that_are_not_the_segments_are_left_alone"),
+    ),
     (
         Switch::RecoveryNamesSync,
         By::Here("medium::all_that_was_shown_after_a_creation_was_killed"),
     ),
     (
         Switch::RecoveryLogSync,
-        By::It("deferral::nothing_old_can_be_read"),
+        By::Needless(
+            "A segment is on the list, and can hold something, only once its name is synced (SegmentNameSync; LargeEdit comes after the same): what the opening finds in the folder and shows has a durable name.",
+        ),
     ),
     (
         Switch::RecoverySync,
@@ -421,8 +454,18 @@ pub(crate) const TABLE: &[(Switch, By)] = &[
         Switch::RowFenced,
         By::Lib("index::agreement::a_fence_lifts_both_alike"),
     ),
-    (Switch::FloorFenced, By::Open),
-    (Switch::RowReached, By::Open),
+    (
+        Switch::FloorFenced,
+        By::Here("derived::a_name_of_lost_history_gets_a_greater_uidvalidity"),
+    ),
+    (
+        Switch::RowReached,
+        By::Here("derived::an_account_without_its_last_record_goes_on_behind_it"),
+    ),
+    (
+        Switch::NewestLost,
+        By::Here("derived::an_account_without_its_last_record_goes_on_behind_it"),
+    ),
     (
         Switch::HeaderSum,
         By::Lib("format::tests::refusals::no_byte_is_without_a_guard"),
@@ -503,8 +546,14 @@ pub(crate) const TABLE: &[(Switch, By)] = &[
         Switch::ColumnsSum,
         By::Lib("index::image::base::tests::every_flipped_byte_is_found"),
     ),
-    (Switch::VerifyDigest, By::It("corruption::every_bit")),
-    (Switch::MessageDigest, By::It("corruption::every_bit")),
+    (
+        Switch::VerifyDigest,
+        By::Lib("log::tests::footers::a_forged_batch_is_told_by_verify"),
+    ),
+    (
+        Switch::MessageDigest,
+        By::Here("damage::a_forged_body_is_told"),
+    ),
     (
         Switch::PlaceStore,
         By::Lib("format::tests::refusals::nothing_passes_elsewhere"),
@@ -541,7 +590,10 @@ pub(crate) const TABLE: &[(Switch, By)] = &[
         Switch::RunNumber,
         By::Lib("directory::run::tests::a_run_of_another_store_or_number_is_refused"),
     ),
-    (Switch::RunPage, By::Open),
+    (
+        Switch::RunPage,
+        By::Lib("directory::run::tests::pages_that_changed_places_are_refused"),
+    ),
     (
         Switch::BlobStore,
         By::Lib("index::image::store::tests::wrong_places_are_told"),
@@ -563,7 +615,10 @@ pub(crate) const TABLE: &[(Switch, By)] = &[
         Switch::HeaderPlace,
         By::Here("damage::a_segment_of_another_store_is_refused"),
     ),
-    (Switch::VerifyHeader, By::Open),
+    (
+        Switch::VerifyHeader,
+        By::Here("damage::a_header_of_another_store_is_told_by_verify"),
+    ),
     (
         Switch::LargeIdentity,
         By::Needless(
@@ -576,30 +631,58 @@ pub(crate) const TABLE: &[(Switch, By)] = &[
             "Only a table that is sound and wrong would lead to another body: footers are bound to their segment, a large body's file to its number (LargeIdentity).",
         ),
     ),
-    (Switch::TrailerForeign, By::Open),
+    (
+        Switch::TrailerForeign,
+        By::Lib("log::tests::footers::a_file_with_a_foreign_trailer_is_left_alone"),
+    ),
     (
         Switch::TrailerStore,
-        By::Needless("A trailer of another store is refused before (TrailerForeign)."),
+        By::Lib("log::tests::footers::a_footer_of_something_else_is_not_believed"),
     ),
     (
         Switch::TrailerSegment,
-        By::Needless("A trailer of another segment is refused before (TrailerForeign)."),
+        By::Lib("log::tests::footers::a_footer_of_something_else_is_not_believed"),
     ),
     (
         Switch::TrailerGeneration,
-        By::Needless(
-            "No segment is rewritten yet: every generation is 0. The format has it for compaction.",
-        ),
+        By::Lib("log::tests::footers::a_footer_of_something_else_is_not_believed"),
     ),
-    (Switch::TrailerFirst, By::Open),
-    (Switch::TrailerPlace, By::Open),
-    (Switch::TrailerLength, By::Open),
-    (Switch::VerifyTrailer, By::Open),
-    (Switch::FooterSound, By::Open),
-    (Switch::SealGiven, By::Open),
-    (Switch::HealGiven, By::Open),
-    (Switch::FooterGiven, By::Open),
-    (Switch::SearchGiven, By::Open),
+    (
+        Switch::TrailerFirst,
+        By::Lib("log::tests::footers::a_footer_of_something_else_is_not_believed"),
+    ),
+    (
+        Switch::TrailerPlace,
+        By::Lib("log::tests::footers::a_footer_of_something_else_is_not_believed"),
+    ),
+    (
+        Switch::TrailerLength,
+        By::Lib("log::tests::footers::a_footer_of_something_else_is_not_believed"),
+    ),
+    (
+        Switch::VerifyTrailer,
+        By::Lib("log::tests::footers::a_footer_that_is_not_as_long_as_it_says_is_told_by_verify"),
+    ),
+    (
+        Switch::FooterSound,
+        By::Lib("log::tests::footers::a_footer_with_a_bad_page_is_told_by_the_opening"),
+    ),
+    (
+        Switch::SealGiven,
+        By::Lib("log::tests::given::no_footer_hides_records"),
+    ),
+    (
+        Switch::HealGiven,
+        By::Lib("log::tests::given::no_footer_hides_records"),
+    ),
+    (
+        Switch::FooterGiven,
+        By::Lib("log::tests::given::no_footer_hides_accounts"),
+    ),
+    (
+        Switch::SearchGiven,
+        By::Lib("log::tests::given::no_search_says_that_who_was_not_given_is_not_there"),
+    ),
     (
         Switch::RebuildGiven,
         By::It("deferral::nothing_is_saved_of_what_could_not_be_read"),
@@ -608,16 +691,29 @@ pub(crate) const TABLE: &[(Switch, By)] = &[
         Switch::RowsGiven,
         By::It("deferral::a_rebuild_leaves_out_what_the_disk_does_not_give"),
     ),
-    (Switch::ImageGiven, By::Open),
-    (Switch::UnreadNoted, By::Open),
+    (
+        Switch::ImageGiven,
+        By::Here("given::a_mailbox_that_could_not_be_read_is_there_later"),
+    ),
+    (
+        Switch::UnreadNoted,
+        By::Here("given::a_mailbox_that_could_not_be_read_is_there_later"),
+    ),
     (
         Switch::AllVouched,
         By::It("deferral::nothing_is_saved_of_what_could_not_be_read"),
     ),
-    (Switch::MailboxVouched, By::Open),
+    (
+        Switch::MailboxVouched,
+        By::Here("given::a_mailbox_that_could_not_be_read_is_there_later"),
+    ),
     (
         Switch::BlankNotSaved,
         By::It("deferral::nothing_is_saved_of_what_could_not_be_read"),
+    ),
+    (
+        Switch::AssignVouched,
+        By::Here("given::a_mailbox_that_could_not_be_read_is_there_later"),
     ),
     (
         Switch::CheckpointAside,
@@ -631,14 +727,20 @@ pub(crate) const TABLE: &[(Switch, By)] = &[
         Switch::CheckpointNameSync,
         By::Here("medium::all_that_closing_left"),
     ),
-    (Switch::CheckpointFits, By::Open),
+    (
+        Switch::CheckpointFits,
+        By::Here("decided::an_index_that_is_ahead_of_the_log_is_forgotten"),
+    ),
     (
         Switch::CheckpointStore,
         By::Needless(
             "A position of another store never fits: the checksum of its batch is bound to the store (PositionSame).",
         ),
     ),
-    (Switch::TailForgotten, By::Open),
+    (
+        Switch::TailForgotten,
+        By::Here("decided::an_index_that_is_ahead_of_the_log_is_forgotten"),
+    ),
     (
         Switch::RunSync,
         By::Here("medium::all_that_a_checkpoint_names"),
@@ -667,7 +769,10 @@ pub(crate) const TABLE: &[(Switch, By)] = &[
             "What is frozen is asked as well, and the next flush begins by taking it back.",
         ),
     ),
-    (Switch::FileNumberFree, By::Open),
+    (
+        Switch::FileNumberFree,
+        By::Here("derived::what_a_checkpoint_names_is_not_written_over"),
+    ),
     (
         Switch::ImageSync,
         By::Here("medium::all_that_a_checkpoint_names"),
@@ -694,8 +799,14 @@ pub(crate) const TABLE: &[(Switch, By)] = &[
         Switch::ImagesBeforeCheckpoint,
         By::Here("medium::all_that_a_checkpoint_names"),
     ),
-    (Switch::ImagesDroppedLate, By::Open),
-    (Switch::ImageFenced, By::Open),
+    (
+        Switch::ImagesDroppedLate,
+        By::Here("derived::an_image_is_there_as_long_as_a_row_names_it"),
+    ),
+    (
+        Switch::ImageFenced,
+        By::Here("derived::an_image_does_not_grow_over_a_logged_loss"),
+    ),
     (
         Switch::BlobLength,
         By::Lib("index::image::store::tests::wrong_places_are_told"),

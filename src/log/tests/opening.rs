@@ -1,10 +1,12 @@
 //! Opening from a position, and reading what no opening read.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::channel;
+use std::time::Duration;
 
 use super::sim::{Call, Fault, Sim};
 use super::{Random, Scribe, account, open, options, readable, written, written_by};
+use crate::format::segment::SegmentHeader;
 use crate::log::{Log, Position, segment_name};
 use crate::options::Durability;
 
@@ -199,6 +201,33 @@ fn a_position_that_does_not_fit_is_ignored() {
     scribe.check(&with.log);
 }
 
+/// The batch behind a position does not follow on the one in front of it: they are of two histories.
+#[test]
+fn a_position_in_front_of_another_history_is_ignored() {
+    let (sim, _, positions) = written(1, 60);
+    let mut files = sim.files();
+    let at = |position: &Position| usize::try_from(position.offset).unwrap();
+    let (_, position) = positions
+        .iter()
+        .find(|(_, position)| {
+            files[&segment_name(position.segment)][at(position)..].starts_with(b"MKBATCH1")
+        })
+        .unwrap();
+    let file = files.get_mut(&segment_name(position.segment)).unwrap();
+    let place = SegmentHeader::decode(&file[..4096]).unwrap().place();
+    let head = &mut file[at(position)..][..96];
+    // What it repeats of the batch before it; signed again.
+    head[88] ^= 1;
+    let crc = place.checksum(position.offset, &head[12..]);
+    head[8..12].copy_from_slice(&crc.to_le_bytes());
+    let disk = || Sim::from_files(files.clone());
+    let without = open(&disk(), options(50), None).unwrap();
+    let with = open(&disk(), options(50), Some(position)).unwrap();
+    assert!(!with.log.fitted());
+    assert_eq!(with.seen.begun, without.seen.begun);
+    assert_eq!(with.seen.records, without.seen.records);
+}
+
 /// Without a position, only what no footer finds is read; the rest is found through footers, one file at a time.
 #[test]
 fn an_opening_opens_what_it_reads() {
@@ -278,28 +307,38 @@ fn sealed_by_footer(log: &Log, name: &str) -> bool {
     segment.is_sealed()
 }
 
-/// A position is taken while others commit: what lies in front of it is known to have ended, or a checkpoint would cover
-/// records that no row knows.
+/// A position is taken right when another thread's batch is written, and that thread has not said so yet: what lies in
+/// front of it is known to have ended, or a checkpoint would cover records that no row knows.
 #[test]
 fn all_in_front_of_a_position_has_ended() {
     let sim = Sim::new();
-    let opened = open(&sim, options(0).segment_len(1 << 20), None).unwrap();
+    let opened = open(&sim, options(0), None).unwrap();
     let log = &opened.log;
-    let stop = AtomicBool::new(false);
-    std::thread::scope(|scope| {
-        scope.spawn(|| {
-            let mut scribe = Scribe::new(3);
-            for _ in 0..4000 {
-                scribe.write_as(log, account(1));
-            }
-            stop.store(true, Ordering::SeqCst);
+    let mut scribe = Scribe::new(3);
+    scribe.write_as(log, account(1));
+    let short = || std::thread::sleep(Duration::from_millis(10));
+    let mut met = 0;
+    while met < 3 {
+        let next = log.stat().next_record;
+        std::thread::scope(|scope| {
+            // One is about to write, the other behind it; what is written cannot be told as long as the queue is held.
+            let writer = log.shared.writer.lock();
+            scope.spawn(|| scribe.write_as(log, account(1)));
+            short();
+            let (tell, told) = channel();
+            scope.spawn(move || tell.send(log.position().unwrap().unwrap()));
+            short();
+            let queue = log.shared.queue.lock();
+            drop(writer);
+            let early = told.recv_timeout(Duration::from_millis(100));
+            let unknown = early.is_ok_and(|position| log.outcome(position.batch).is_none());
+            drop(queue);
+            assert!(!unknown, "{early:?} is told first");
+            let position = early.or_else(|_| told.recv()).unwrap();
+            // Whoever came first did.
+            met += u32::from(position.next_record > next);
         });
-        while !stop.load(Ordering::SeqCst) {
-            if let Some(position) = log.position().unwrap() {
-                assert!(log.outcome(position.batch).is_some(), "{position:?}");
-            }
-        }
-    });
+    }
 }
 
 /// Beside a writer whose TAIL cannot be read, a reader is shown all that the batches themselves say to be durable: all but
