@@ -125,7 +125,7 @@ impl<'a> Take<'a> {
     /// Takes `len` bytes that must be zero.
     pub(crate) fn zeroes(&mut self, len: usize) -> Result<(), Fault> {
         let start = self.at as u64;
-        match self.slice(len)?.iter().position(|byte| *byte != 0) {
+        match first_set(self.slice(len)?) {
             None => Ok(()),
             Some(at) => Err(Fault::Reserved {
                 at: start + at as u64,
@@ -157,6 +157,16 @@ impl<'a> Take<'a> {
             found => Err(Fault::Magic { found, expected }),
         }
     }
+}
+
+/// Where the first byte is that is not zero. Mostly there is none: asked of 64 bytes at a time.
+fn first_set(bytes: &[u8]) -> Option<usize> {
+    const PIECE: usize = 64;
+    let pieces = bytes.chunks(PIECE);
+    let zeroes = pieces.take_while(|piece| piece.iter().fold(0, |all, byte| all | byte) == 0);
+    let from = (zeroes.count() * PIECE).min(bytes.len());
+    let rest = bytes.get(from..).unwrap_or_default();
+    rest.iter().position(|byte| *byte != 0).map(|at| from + at)
 }
 
 /// Writes one structure from front to back.
