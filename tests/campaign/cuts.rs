@@ -7,7 +7,7 @@ use mailkeep::{Delivery, Store};
 
 use crate::dice::Dice;
 use crate::look::{Look, Numbers, look};
-use crate::sim::{CrashPoint, Image, Pending, Sim};
+use crate::sim::{CrashPoint, Fault, Image, Pending, Sim};
 use crate::tally::{Only, Tally, campaign, replayable};
 use crate::work::{Shown, Work};
 
@@ -100,8 +100,19 @@ pub(crate) fn which(work: &Work, found: &Look, bounds: Bounds, numbers: Numbers)
     })
 }
 
+/// The process dies: nothing that its store does from here on, such as to close itself, reaches the disk.
+pub(crate) struct Dies(Sim);
+
+impl Drop for Dies {
+    fn drop(&mut self) {
+        self.0.set_fault(Some(Fault::from(&[], 0)));
+    }
+}
+
 /// An opening of a disk in which nothing acknowledged may be missing.
 pub(crate) struct Opened {
+    /// Before the store goes.
+    dies: Dies,
     pub(crate) store: Store,
     pub(crate) look: Look,
     pub(crate) numbers: Numbers,
@@ -133,6 +144,7 @@ fn opened(work: &Work, disk: &Sim, run: u64, way: Way) -> Opened {
     };
     let look = look(&store, &work.messages).unwrap();
     Opened {
+        dies: Dies(disk.clone()),
         store,
         look,
         numbers,
@@ -143,12 +155,13 @@ pub(crate) fn opened_after(work: &Work, disk: &Sim) -> Opened {
     opened(work, disk, 1000, Way::Plain)
 }
 
-/// Delivers to a mailbox that is there, or to a new account: the numbers it gets were never given.
-pub(crate) fn deliver_on(work: &Work, opened: &Opened, dice: &mut Dice) {
+/// Delivers to a mailbox that is there, or to a new account: the numbers it gets were never given. What is shown then; the
+/// next opening tells whether another account was touched.
+pub(crate) fn deliver_on(work: &Work, opened: &Opened, dice: &mut Dice) -> Look {
     let look = &opened.look;
     let store = &opened.store;
     let Some(message) = work.messages.last() else {
-        return;
+        return look.clone();
     };
     if look.accounts.is_empty() {
         let account = store.create_account("after").unwrap();
@@ -160,7 +173,7 @@ pub(crate) fn deliver_on(work: &Work, opened: &Opened, dice: &mut Dice) {
             .unwrap()
             .remove(0)
             .unwrap();
-        return;
+        return look.after(store, &work.messages, "after").unwrap();
     }
     let account = dice.pick(&look.accounts);
     let mailbox = dice.pick(&account.mailboxes);
@@ -182,6 +195,7 @@ pub(crate) fn deliver_on(work: &Work, opened: &Opened, dice: &mut Dice) {
     assert!(kept.uid.get() >= mailbox.uid_next, "a UID is given again");
     assert_eq!(kept.uid_validity.get(), mailbox.uid_validity);
     assert!(kept.modseq.get() > modseq, "a MODSEQ is given again");
+    look.after(store, &work.messages, &account.name).unwrap()
 }
 
 /// What was looked at of one workload.
@@ -229,7 +243,7 @@ impl Cuts<'_> {
         }
         self.known.insert(mark, at);
         let shown = disk.ops_len();
-        deliver_on(work, &found, &mut dice);
+        let after = deliver_on(work, &found, &mut dice);
         if dice.one_in(12) {
             let verified = found
                 .store
@@ -237,7 +251,6 @@ impl Cuts<'_> {
                 .unwrap();
             assert!(verified.is_whole(), "{verified:?}");
         }
-        let after = look(&found.store, &work.messages).unwrap();
         let delivered = disk.ops_len();
         if dice.one_in(2) {
             found.store.close().unwrap();
@@ -249,7 +262,7 @@ impl Cuts<'_> {
         } else {
             // Nothing of the closing is on the medium; the delivery was acknowledged.
             let disk = disk.crash(delivered, &mut |_| dice.one_in(2));
-            drop(found.store);
+            drop((found.dies, found.store));
             let again = opened(work, &disk, 1001, Way::Plain);
             let same = again.look.is(&after, again.numbers);
             assert!(same, "after recovery\n{}", again.look.against(&after));
@@ -319,8 +332,7 @@ impl Cuts<'_> {
         let mut kept = &found.look;
         let after;
         if dice.one_in(2) {
-            deliver_on(work, &found, &mut dice);
-            after = look(&found.store, &work.messages).unwrap();
+            after = deliver_on(work, &found, &mut dice);
             kept = &after;
         }
         let point = disk.crash_point(disk.ops_len());

@@ -86,52 +86,56 @@ pub(crate) fn message(number: usize, len: usize) -> Vec<u8> {
 pub(crate) fn look(store: &Store, messages: &[Vec<u8>]) -> Result<Look> {
     let mut names = store.accounts(None, 1000)?;
     names.sort_unstable();
-    let mut accounts = Vec::with_capacity(names.len());
-    for name in names {
-        let account = store.account(&name)?;
-        let mut mailboxes = Vec::new();
-        for info in account.mailboxes()? {
-            let mailbox = account.mailbox(&info.name)?;
-            let status = mailbox.status()?;
-            let view = mailbox.view()?;
-            let mut rows = Vec::with_capacity(view.len());
-            for row in view.iter() {
-                let bytes = view.message(row.uid)?.bytes()?;
-                rows.push(RowLook {
-                    uid: row.uid.get(),
-                    flags: row.flags.bits(),
-                    keywords: row.keywords.to_vec(),
-                    modseq: row.modseq.get(),
-                    created: row.created.get(),
-                    email: row.email.get(),
-                    date: (
-                        row.internal_date.seconds(),
-                        row.internal_date.zone_minutes(),
-                    ),
-                    save_date: row.save_date,
-                    size: row.size,
-                    message: known(&bytes, messages),
-                });
-            }
-            mailboxes.push(MailboxLook {
-                name: info.name,
-                id: info.id.get(),
-                uid_validity: status.uid_validity.get(),
-                uid_next: status.uid_next.map_or(u32::MAX, mailkeep::Uid::get),
-                modseq: status.highest_modseq.get(),
-                noselect: status.properties.noselect,
-                sort_order: status.properties.sort_order,
-                rows,
+    let accounts = names.iter().map(|name| account_look(store, messages, name));
+    Ok(Look {
+        accounts: accounts.collect::<Result<_>>()?,
+    })
+}
+
+/// What a store shows of one account.
+pub(crate) fn account_look(store: &Store, messages: &[Vec<u8>], name: &str) -> Result<AccountLook> {
+    let account = store.account(name)?;
+    let mut mailboxes = Vec::new();
+    for info in account.mailboxes()? {
+        let mailbox = account.mailbox(&info.name)?;
+        let status = mailbox.status()?;
+        let view = mailbox.view()?;
+        let mut rows = Vec::with_capacity(view.len());
+        for row in view.iter() {
+            let bytes = view.message(row.uid)?.bytes()?;
+            rows.push(RowLook {
+                uid: row.uid.get(),
+                flags: row.flags.bits(),
+                keywords: row.keywords.to_vec(),
+                modseq: row.modseq.get(),
+                created: row.created.get(),
+                email: row.email.get(),
+                date: (
+                    row.internal_date.seconds(),
+                    row.internal_date.zone_minutes(),
+                ),
+                save_date: row.save_date,
+                size: row.size,
+                message: known(&bytes, messages),
             });
         }
-        accounts.push(AccountLook {
-            id: account.id(),
-            subscriptions: account.subscriptions()?,
-            name,
-            mailboxes,
+        mailboxes.push(MailboxLook {
+            name: info.name,
+            id: info.id.get(),
+            uid_validity: status.uid_validity.get(),
+            uid_next: status.uid_next.map_or(u32::MAX, mailkeep::Uid::get),
+            modseq: status.highest_modseq.get(),
+            noselect: status.properties.noselect,
+            sort_order: status.properties.sort_order,
+            rows,
         });
     }
-    Ok(Look { accounts })
+    Ok(AccountLook {
+        id: account.id(),
+        subscriptions: account.subscriptions()?,
+        name: name.to_owned(),
+        mailboxes,
+    })
 }
 
 /// Which of the messages this is.
@@ -164,6 +168,15 @@ impl Look {
                 let raised = self.raised_as(shown);
                 raised.is_some_and(|raised| raised == *self)
             }
+    }
+
+    /// What a store shows that showed this, and in which only that account was changed since.
+    pub(crate) fn after(&self, store: &Store, messages: &[Vec<u8>], name: &str) -> Result<Self> {
+        let mut after = self.clone();
+        after.accounts.retain(|account| account.name != name);
+        after.accounts.push(account_look(store, messages, name)?);
+        after.accounts.sort_unstable_by(|a, b| a.name.cmp(&b.name));
+        Ok(after)
     }
 
     /// Whether it shows what the model holds; of numbers that a store chooses only their order of size is looked at.

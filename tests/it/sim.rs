@@ -183,7 +183,7 @@ impl Sim {
         let mut image = Image::default();
         for (name, content) in files {
             if let Some((folder, _)) = name.split_once('/') {
-                image.folders.insert(folder.to_owned());
+                Arc::make_mut(&mut image.folders).insert(folder.to_owned());
             }
             image.add(&name, content);
         }

@@ -9,43 +9,84 @@
 //!   (a rename out of another folder). A file's data being durable says nothing of its name, and the reverse.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
+use std::ops::Deref;
+use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 
 use super::{Op, SECTOR, Sim, SyncFails, folder_of};
 
+/// What is in a file. Shared between images until one of them changes it.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Content(Arc<Held>);
+
+#[derive(Clone, Debug, Default)]
+struct Held {
+    bytes: Vec<u8>,
+    /// The checksum, once somebody asked: most files of an image are those of the one before.
+    sum: OnceLock<u32>,
+}
+
+impl Content {
+    fn new(bytes: Vec<u8>) -> Self {
+        Self(Arc::new(Held {
+            bytes,
+            sum: OnceLock::new(),
+        }))
+    }
+
+    /// To be changed.
+    fn edit(&mut self) -> &mut Vec<u8> {
+        let held = Arc::make_mut(&mut self.0);
+        held.sum.take();
+        &mut held.bytes
+    }
+
+    fn sum(&self) -> u32 {
+        *self.0.sum.get_or_init(|| crc32c::crc32c(self))
+    }
+}
+
+impl Deref for Content {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.0.bytes
+    }
+}
+
 /// The content of a disk: what is on the medium, or what the page cache shows.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Image {
-    /// Content by inode number. Shared between images until one changes.
-    pub(super) inodes: Vec<Arc<Vec<u8>>>,
-    pub(super) names: BTreeMap<String, usize>,
-    pub(super) folders: BTreeSet<String>,
+    /// Content by inode number.
+    pub(super) inodes: Vec<Content>,
+    /// These two are shared as the contents are: hardly any change is one of names.
+    pub(super) names: Arc<BTreeMap<Arc<str>, usize>>,
+    pub(super) folders: Arc<BTreeSet<String>>,
 }
 
 impl Image {
     pub(super) fn add(&mut self, name: &str, content: Vec<u8>) {
-        self.names.insert(name.to_owned(), self.inodes.len());
-        self.inodes.push(Arc::new(content));
+        Arc::make_mut(&mut self.names).insert(name.into(), self.inodes.len());
+        self.inodes.push(Content::new(content));
     }
 
     /// Every file that has a name.
     pub(super) fn files(&self) -> BTreeMap<String, Vec<u8>> {
         self.names
             .iter()
-            .map(|(name, inode)| (name.clone(), self.inodes[*inode].to_vec()))
+            .map(|(name, inode)| (name.to_string(), self.inodes[*inode].to_vec()))
             .collect()
     }
 
     /// A number for what is in it: equal images have equal ones, and different ones hardly ever.
     pub(crate) fn mark(&self) -> u64 {
         let mut mark = self.folders.len() as u64;
-        for (name, inode) in &self.names {
+        for (name, inode) in &*self.names {
             let content = &self.inodes[*inode];
             let sums = [
                 u64::from(crc32c::crc32c(name.as_bytes())),
-                u64::from(crc32c::crc32c(content)) << 32 | content.len() as u64,
+                u64::from(content.sum()) << 32 | content.len() as u64,
             ];
             for sum in sums {
                 mark = (mark ^ sum).wrapping_mul(0x9E37_79B9_7F4A_7C15);
@@ -60,16 +101,16 @@ impl Image {
         match op {
             Op::Create { inode, .. } => {
                 self.inodes
-                    .resize((inode + 1).max(self.inodes.len()), Arc::default());
+                    .resize((inode + 1).max(self.inodes.len()), Content::default());
                 self.apply_name(op);
             }
             Op::Write {
                 inode,
                 offset,
                 bytes,
-            } => overwrite(Arc::make_mut(&mut self.inodes[*inode]), *offset, bytes),
-            Op::SetLen { inode, len } => Arc::make_mut(&mut self.inodes[*inode]).resize(*len, 0),
-            Op::Became { inode, content } => self.inodes[*inode] = Arc::new(content.to_vec()),
+            } => overwrite(self.inodes[*inode].edit(), *offset, bytes),
+            Op::SetLen { inode, len } => self.inodes[*inode].edit().resize(*len, 0),
+            Op::Became { inode, content } => self.inodes[*inode] = Content::new(content.to_vec()),
             Op::Rename { .. } | Op::Remove { .. } | Op::Lost { .. } | Op::CreateFolder { .. } => {
                 self.apply_name(op)
             }
@@ -79,20 +120,22 @@ impl Image {
 
     /// A change of names; one whose file never got its name changes nothing.
     fn apply_name(&mut self, op: &Op) {
+        let names = &mut self.names;
         match op {
             Op::Create { name, inode } => {
-                self.names.insert(name.clone(), *inode);
+                Arc::make_mut(names).insert(name.as_str().into(), *inode);
             }
-            Op::Rename { from, to } => {
-                if let Some(inode) = self.names.remove(from) {
-                    self.names.insert(to.clone(), inode);
+            Op::Rename { from, to } if names.contains_key(from.as_str()) => {
+                let names = Arc::make_mut(names);
+                if let Some(inode) = names.remove(from.as_str()) {
+                    names.insert(to.as_str().into(), inode);
                 }
             }
-            Op::Remove { name } | Op::Lost { name } => {
-                self.names.remove(name);
+            Op::Remove { name } | Op::Lost { name } if names.contains_key(name.as_str()) => {
+                Arc::make_mut(names).remove(name.as_str());
             }
             Op::CreateFolder { folder } => {
-                self.folders.insert(folder.clone());
+                Arc::make_mut(&mut self.folders).insert(folder.clone());
             }
             _ => {}
         }
@@ -103,7 +146,7 @@ impl Image {
         if let Op::SyncFailed { inode, .. } = failed {
             let len = self.inodes[*inode].len();
             self.inodes[*inode] = durable.image.inodes[*inode].clone();
-            Arc::make_mut(&mut self.inodes[*inode]).resize(len, 0);
+            self.inodes[*inode].edit().resize(len, 0);
         }
     }
 }
@@ -198,7 +241,10 @@ impl CrashPoint {
         let mut image = self.image.clone();
         settle(&mut image, &self.pending, choose);
         let Image { names, folders, .. } = &mut image;
-        names.retain(|name, _| folder_of(name).is_empty() || folders.contains(folder_of(name)));
+        let there = |name: &str| folder_of(name).is_empty() || folders.contains(folder_of(name));
+        if !names.keys().all(|name| there(name)) {
+            Arc::make_mut(names).retain(|name, _| there(name));
+        }
         image
     }
 
@@ -238,7 +284,7 @@ impl CrashPoint {
             Op::Create { inode, .. } => {
                 self.image
                     .inodes
-                    .resize((inode + 1).max(self.image.inodes.len()), Arc::default());
+                    .resize((inode + 1).max(self.image.inodes.len()), Content::default());
                 self.lens.resize((inode + 1).max(self.lens.len()), 0);
                 self.pending
                     .push((Pending::Name { op: at }, Effect::Name(op.clone())));
@@ -370,43 +416,34 @@ fn settle(
     let mut lost_lengths = BTreeSet::new();
     let mut lost_folders = BTreeSet::new();
     // Sectors beyond the durable length are on the medium, but no part of the file unless its length grows too.
-    let mut files: BTreeMap<usize, (Vec<u8>, usize)> = BTreeMap::new();
+    let mut lens: BTreeMap<usize, usize> = BTreeMap::new();
     for (what, effect) in pending {
         let kept = choose(*what);
-        let file = of_inode(what).map(|inode| {
-            files
-                .entry(inode)
-                .or_insert_with(|| (image.inodes[inode].to_vec(), image.inodes[inode].len()))
-        });
-        match (what, effect, file) {
-            (
-                Pending::Sector { inode, sector, .. },
-                Effect::Data { offset, bytes },
-                Some((content, _)),
-            ) => {
-                if !kept || lost_sectors.contains(&(*inode, *sector)) {
-                    lost_sectors.insert((*inode, *sector));
+        if let Some(inode) = of_inode(what) {
+            lens.entry(inode)
+                .or_insert_with(|| image.inodes[inode].len());
+        }
+        match (what, effect) {
+            (Pending::Sector { inode, sector, .. }, Effect::Data { offset, bytes }) => {
+                let place = (*inode, *sector);
+                if kept && !lost_sectors.contains(&place) {
+                    overwrite(image.inodes[*inode].edit(), *offset, bytes);
                 } else {
-                    overwrite(content, *offset, bytes);
+                    lost_sectors.insert(place);
                 }
             }
-            (
-                Pending::Length {
-                    inode, len: new, ..
-                },
-                _,
-                Some((content, len)),
-            ) => {
+            (Pending::Length { inode, len, .. }, _) => {
                 if !kept || lost_lengths.contains(inode) {
                     lost_lengths.insert(*inode);
                 } else {
-                    if new < len {
-                        content.truncate(*new); // what is cut does not come back when the file grows again
+                    if lens.get(inode).is_some_and(|old| len < old) {
+                        // What is cut does not come back when the file grows again.
+                        image.inodes[*inode].edit().truncate(*len);
                     }
-                    *len = *new;
+                    lens.insert(*inode, *len);
                 }
             }
-            (_, Effect::Name(op), _) => {
+            (_, Effect::Name(op)) => {
                 let touched = touched(effect);
                 if !kept || touched.iter().any(|folder| lost_folders.contains(*folder)) {
                     lost_folders.extend(touched.into_iter().map(str::to_owned));
@@ -417,9 +454,10 @@ fn settle(
             _ => {}
         }
     }
-    for (inode, (mut content, len)) in files {
-        content.resize(len, 0);
-        image.inodes[inode] = Arc::new(content);
+    for (inode, len) in lens {
+        if image.inodes[inode].len() != len {
+            image.inodes[inode].edit().resize(len, 0);
+        }
     }
 }
 

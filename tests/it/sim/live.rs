@@ -10,11 +10,9 @@ use super::{Call, Op, Sim, SyncFails, WriteFails, folder_of};
 
 /// Holds names to what `Directory` accepts, so that no test passes with names a real disk would refuse.
 fn checked(name: &str) -> io::Result<()> {
-    let parts: Vec<&str> = name.split('/').collect();
-    let good = parts.len() <= 2
-        && parts
-            .iter()
-            .all(|part| !matches!(*part, "" | "." | "..") && !part.contains('\0'));
+    let mut parts = name.split('/');
+    let good = parts.clone().count() <= 2
+        && parts.all(|part| !matches!(part, "" | "." | "..") && !part.contains('\0'));
     if good {
         Ok(())
     } else {
