@@ -96,9 +96,15 @@ impl Fold {
         }
     }
 
-    /// Goes on behind the row's last record, and gives out nothing that the row knows to be given out.
+    /// Goes on behind the row's last record, and gives out nothing that the row knows to be given out. Where the record that
+    /// named the account is lost, the row was made from it: else the next row would not know the name either.
     pub(crate) fn reach(&mut self, row: &Row) {
         self.last_record = self.last_record.max(row.last_record);
+        if let Some(name) = &row.name
+            && *self.name == *self.id.to_string()
+        {
+            self.name = Arc::clone(name);
+        }
         if row.modseq > self.modseq {
             self.modseq_burned = self.modseq_burned.max(row.modseq);
         }
