@@ -503,7 +503,10 @@ pub(crate) const TABLE: &[(Switch, By)] = &[
         Switch::ColumnsSum,
         By::Lib("index::image::base::tests::every_flipped_byte_is_found"),
     ),
-    (Switch::VerifyDigest, By::It("corruption::every_bit")),
+    (
+        Switch::VerifyDigest,
+        By::It("damage::files::a_wrong_digest_is_told_in_words"),
+    ),
     (Switch::MessageDigest, By::It("corruption::every_bit")),
     (
         Switch::PlaceStore,
