@@ -1,6 +1,6 @@
 //! Checking every byte of the log: heads, sectors, padding, footers, the small files.
 
-use std::ops::ControlFlow;
+use std::ops::{ControlFlow, Range};
 use std::sync::Arc;
 
 use super::ledger::{MANIFEST, SEGMENTS};
@@ -141,7 +141,8 @@ impl Check<'_> {
             self.unread(path, page, page + PAGE as u64);
         }
         if segment.is_listed_sealed() {
-            self.footer(path, file, segment, end);
+            let last = survey.batches.last().map(|found| found.head.batch);
+            self.footer(path, file, segment, survey.end..end, last);
         }
         Ok(file.len().unwrap_or(0))
     }
@@ -158,10 +159,19 @@ impl Check<'_> {
         }
     }
 
-    fn footer(&mut self, path: &str, file: &dyn File, segment: &Segment, end: u64) {
+    /// The footer of a segment whose batches were found up to `behind.start`, the last with the number `last`, and which
+    /// has them up to `behind.end` for all that is known.
+    fn footer(
+        &mut self,
+        path: &str,
+        file: &dyn File,
+        segment: &Segment,
+        behind: Range<u64>,
+        last: Option<u64>,
+    ) {
         let len = file.len().unwrap_or(0);
         let Some(trailer_at) = len.checked_sub(PAGE as u64) else {
-            return self.bad(path, end, len, Fault::Lost);
+            return self.bad(path, behind.end, len, Fault::Lost);
         };
         let mut page = vec![0; PAGE];
         if file.read_at(&mut page, trailer_at).is_err() {
@@ -172,7 +182,12 @@ impl Check<'_> {
             Ok(_) => return self.bad(path, trailer_at, len, Fault::Foreign),
             Err(fault) => return self.bad(path, trailer_at, len, fault),
         };
-        self.padding(path, file, end, trailer.footer_at);
+        let has_batches = trailer.last_batch >= trailer.first_batch;
+        if has_batches && last.is_none_or(|last| last < trailer.last_batch) {
+            // Of the last ones nothing is left that looks like a batch, zeroes perhaps.
+            self.bad(path, behind.start, trailer.footer_at, Fault::Lost);
+        }
+        self.padding(path, file, behind.end, trailer.footer_at);
         self.footer_pages(path, file, segment, &trailer);
         match digest(file, trailer.footer_at) {
             Ok(found)

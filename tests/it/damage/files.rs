@@ -1,6 +1,8 @@
 //! Whole files: missing, under another name as well, another's, empty; folders and links in their place; the small files
 //! bit by bit; and copies of other times put together.
 
+use mailkeep::format::Fault;
+
 use super::check::{refused_or, served, verify};
 use super::sample::{Sample, made, sample};
 use super::{Files, all, in_part};
@@ -161,7 +163,7 @@ fn a_wrong_digest_is_told_in_words() {
     assert!(sectors.count() > 0, "{report:?}");
 }
 
-/// Goal: the zeroes in front of a footer, too, are named by the sector when one of them is not zero.
+/// Goal: the zeroes in front of a footer, too, are named when one of them is not zero, and no more than those.
 #[test]
 fn the_zeroes_in_front_of_a_footer_are_looked_at() {
     let sample = sample(0, 2);
@@ -171,21 +173,55 @@ fn the_zeroes_in_front_of_a_footer_are_looked_at() {
     });
     let mut tried = 0;
     for piece in footers {
-        for at in [piece.range.start, piece.range.end - 1] {
+        let end = piece.range.start as u64;
+        let (first, last) = (piece.range.start, piece.range.end - 1);
+        for at in [first, first, last, last] {
             let mut files = sample.files.clone();
             files.get_mut(&piece.file).unwrap()[at] = 1;
-            let store = open(&Sim::from_files(files), made(50)).unwrap();
+            let replay = tried % 2 == 0;
+            let options = made(50).replay_all(replay);
+            let store = open(&Sim::from_files(files), options).unwrap();
             let report = verify(&store);
-            let sector = at / 512 * 512..at / 512 * 512 + 512;
             let named = report.damage.iter().any(|damage| {
-                let range = damage.from as usize..damage.to as usize;
-                damage.path.ends_with(&piece.file) && range == sector
+                let digest = matches!(damage.what, Some(Fault::SegmentDigest { .. }));
+                let here = (damage.from..damage.to).contains(&(at as u64));
+                damage.path.ends_with(&piece.file) && here && !digest && damage.from >= end
             });
             assert!(named, "{} at {at}: {report:?}", piece.file);
             tried += 1;
         }
     }
     assert!(tried >= 2);
+}
+
+/// Goal: where nothing is left of the last batch of a sealed segment, its place is named, and not the whole segment only.
+#[test]
+fn a_last_batch_that_became_zeroes_is_named() {
+    let sample = sample(0, 2);
+    let pieces = &sample.oracle.pieces;
+    let mut tried = 0;
+    for pair in pieces.windows(2) {
+        let [last, footer] = pair else { continue };
+        let sealed = footer.unit == super::oracle::Unit::Footer;
+        if !sealed || last.unit == super::oracle::Unit::Footer || last.file != footer.file {
+            continue;
+        }
+        let batch = pieces.iter().filter(|piece| piece.domain == last.domain);
+        let from = batch.map(|piece| piece.range.start).min().unwrap();
+        for options in [made(50), made(51).replay_all(true)] {
+            let mut files = sample.files.clone();
+            files.get_mut(&last.file).unwrap()[from..last.range.end].fill(0);
+            let store = open(&Sim::from_files(files), options).unwrap();
+            let report = verify(&store);
+            let named = report.damage.iter().any(|damage| {
+                let whole = damage.from as usize == from && damage.to as usize >= last.range.end;
+                damage.path.ends_with(&last.file) && damage.what == Some(Fault::Lost) && whole
+            });
+            assert!(named, "{} from {from}: {report:?}", last.file);
+            tried += 1;
+        }
+    }
+    assert!(tried > 4);
 }
 
 #[test]
