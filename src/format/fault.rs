@@ -86,6 +86,18 @@ pub enum Fault {
     /// The bytes pass their checksums, but are not what the record says was delivered.
     #[error("the content digest does not fit")]
     Digest,
+    /// The bytes in front of a segment's footer are not those that were sealed. Places that are named beside it say where;
+    /// where none is, the change lies where no other checksum looks. Restore the file from a copy.
+    #[error(
+        "the digest of all bytes in front of the footer begins with {found:016x}, the footer has {expected:016x}: \
+         restore the file from a copy; other places named of it, if any, are where it changed"
+    )]
+    SegmentDigest {
+        /// The first bytes of the digest of what is there.
+        found: u64,
+        /// The first bytes of the digest that was taken at sealing.
+        expected: u64,
+    },
     /// The record that belongs here was lost.
     #[error("the record was lost")]
     Lost,

@@ -139,10 +139,16 @@ impl Index {
     pub(super) fn read(&self, row: &Row) -> Result<Fold> {
         let mut fold = self.image_of(row).unwrap_or_else(|| Fold::new(row.key));
         self.follow(&mut fold, row)?;
-        if row.exists == Some(true) && !fold.exists && self.is_unread(row.key) {
-            // The account is there, and the disk gives nothing of it: it is not to pass for one that is empty or gone.
-            let source = io::Error::other("its records cannot be read");
-            return Err(Error::io("read", self.log.path_of_log(), source));
+        if row.exists == Some(true) && self.is_unread(row.key) {
+            if !fold.exists {
+                // The account is there, and the disk gives nothing of it: it is not to pass for one that is empty or gone.
+                let source = io::Error::other("its records cannot be read");
+                return Err(Error::io("read", self.log.path_of_log(), source));
+            }
+            // The record that named it may be among those that are not given; the row has what it said.
+            if let Some(name) = &row.name {
+                fold.name = Arc::clone(name);
+            }
         }
         self.cross_fold(&mut fold, u64::MAX);
         Ok(fold)

@@ -80,8 +80,9 @@ impl Body {
         let index = self.segment.index(self.number);
         let body_at = self.header_at + u64::from(self.header_len);
         let hold = || {
-            let held = file.held(body_at + from as u64, to - from);
-            held.map_err(self.segment.io("read"))
+            let (at, len) = (body_at + from as u64, to - from);
+            let held = file.held(at, len);
+            held.map_err(|source| self.unread(file, at, len, source))
         };
         let mut seen = None;
         if trusting && self.segment.verified.get(index) {
@@ -96,8 +97,9 @@ impl Body {
         } else {
             body::check_header_len(self.header_len)
                 .map_err(|fault| self.segment.fault(self.header_at, fault))?;
-            let header = file.copied(self.header_at, self.header_len as usize);
-            let header = header.map_err(self.segment.io("read"))?;
+            let (at, len) = (self.header_at, self.header_len as usize);
+            let header = file.copied(at, len);
+            let header = header.map_err(|source| self.unread(file, at, len, source))?;
             // Before anything of a length that it says is read.
             let header = self.check_header(&header)?;
             let held = hold()?;
@@ -118,6 +120,18 @@ impl Body {
             self.segment.verified.set(index);
         }
         Ok(Some(made))
+    }
+
+    /// Why `len` bytes at `at` were not read. That the file ends before is damage, of a length or of the file: trying again
+    /// does not help.
+    fn unread(&self, file: &dyn File, at: u64, len: usize, source: std::io::Error) -> Error {
+        match file.len() {
+            Ok(there) if source.kind() == std::io::ErrorKind::UnexpectedEof => {
+                let (len, needed) = (there.saturating_sub(at), len as u64);
+                self.segment.fault(at, Fault::Short { len, needed })
+            }
+            _ => self.segment.io("read")(source),
+        }
     }
 
     /// The header, sound and this record's.

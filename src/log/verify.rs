@@ -1,9 +1,10 @@
 //! Checking every byte of the log: heads, sectors, padding, footers, the small files.
 
-use std::ops::ControlFlow;
+use std::ops::{ControlFlow, Range};
 use std::sync::Arc;
 
 use super::ledger::{MANIFEST, SEGMENTS};
+use super::recovery::TAIL;
 use super::scan::{Scanner, digest};
 use super::segment::Segment;
 use super::{Log, Shared, segment_name};
@@ -12,9 +13,13 @@ use crate::format::footer::{self, Trailer};
 use crate::format::manifest::Manifest;
 use crate::format::segment::SegmentHeader;
 use crate::format::segments::{self, Edit, What};
+use crate::format::tail::{self, Tail};
 use crate::format::{Fault, PAGE, SECTOR};
 use crate::io::{File, Open};
 use crate::switch::Switch;
+
+/// How often a slot of TAIL that is not sound is looked at while it changes under the look.
+const TAIL_LOOKS: usize = 16;
 
 /// A place on disk that is not as it was written.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -136,7 +141,8 @@ impl Check<'_> {
             self.unread(path, page, page + PAGE as u64);
         }
         if segment.is_listed_sealed() {
-            self.footer(path, file, segment, end);
+            let last = survey.batches.last().map(|found| found.head.batch);
+            self.footer(path, file, segment, survey.end..end, last);
         }
         Ok(file.len().unwrap_or(0))
     }
@@ -153,10 +159,19 @@ impl Check<'_> {
         }
     }
 
-    fn footer(&mut self, path: &str, file: &dyn File, segment: &Segment, end: u64) {
+    /// The footer of a segment whose batches were found up to `behind.start`, the last with the number `last`, and which
+    /// has them up to `behind.end` for all that is known.
+    fn footer(
+        &mut self,
+        path: &str,
+        file: &dyn File,
+        segment: &Segment,
+        behind: Range<u64>,
+        last: Option<u64>,
+    ) {
         let len = file.len().unwrap_or(0);
         let Some(trailer_at) = len.checked_sub(PAGE as u64) else {
-            return self.bad(path, end, len, Fault::Lost);
+            return self.bad(path, behind.end, len, Fault::Lost);
         };
         let mut page = vec![0; PAGE];
         if file.read_at(&mut page, trailer_at).is_err() {
@@ -167,13 +182,40 @@ impl Check<'_> {
             Ok(_) => return self.bad(path, trailer_at, len, Fault::Foreign),
             Err(fault) => return self.bad(path, trailer_at, len, fault),
         };
+        let has_batches = trailer.last_batch >= trailer.first_batch;
+        if has_batches && last.is_none_or(|last| last < trailer.last_batch) {
+            // Of the last ones nothing is left that looks like a batch, zeroes perhaps.
+            self.bad(path, behind.start, trailer.footer_at, Fault::Lost);
+        }
+        self.padding(path, file, behind.end, trailer.footer_at);
         self.footer_pages(path, file, segment, &trailer);
         match digest(file, trailer.footer_at) {
             Ok(found)
                 if found.as_bytes() == trailer.digest.as_bytes() || !Switch::VerifyDigest.on() => {}
             // The sectors that are bad are in the list; a digest that disagrees alone says that something escaped.
-            Ok(_) => self.bad(path, 0, trailer.footer_at, Fault::Lost),
+            Ok(found) => {
+                let (found, expected) = (begin(found.as_bytes()), begin(trailer.digest.as_bytes()));
+                let what = Fault::SegmentDigest { found, expected };
+                self.bad(path, 0, trailer.footer_at, what);
+            }
             Err(_) => self.unread(path, 0, trailer.footer_at),
+        }
+    }
+
+    /// Between the last batch and the footer there are zeroes up to the page.
+    fn padding(&mut self, path: &str, file: &dyn File, from: u64, to: u64) {
+        let len = to.saturating_sub(from).min(PAGE as u64);
+        let mut padding = vec![0; usize::try_from(len).unwrap_or(PAGE)];
+        if file.read_at(&mut padding, from).is_err() {
+            return self.unread(path, from, to);
+        }
+        let sectors = (from..).step_by(SECTOR).zip(padding.chunks(SECTOR));
+        for (start, sector) in sectors {
+            if let Some(nth) = sector.iter().position(|byte| *byte != 0) {
+                let at = start + nth as u64;
+                let end = start + sector.len() as u64;
+                self.bad(path, start, end, Fault::Reserved { at });
+            }
         }
     }
 
@@ -195,9 +237,16 @@ impl Check<'_> {
     }
 }
 
+/// The first bytes of a digest, as a number that reads like them.
+fn begin(digest: &[u8]) -> u64 {
+    let first = digest.iter().take(8);
+    first.fold(0, |number, byte| number << 8 | u64::from(*byte))
+}
+
 impl Shared {
-    /// MANIFEST's slots and SEGMENTS' edits. Returns the numbers of the segments of large bodies.
+    /// TAIL, MANIFEST's slots, SEGMENTS' head and edits. Returns the numbers of the segments of large bodies.
     fn check_small_files(&self, check: &mut Check<'_>) -> Result<Vec<u64>> {
+        self.check_tail(check);
         // Held so that no writer is in the middle of either file.
         let ledger = self.ledger.lock();
         let manifest = &ledger.manifest;
@@ -221,6 +270,17 @@ impl Shared {
         }
         let path = self.path(SEGMENTS);
         let file = self.storage.open(SEGMENTS, Open::Read).map_err(io(&path))?;
+        let mut head = vec![0; segments::EDIT_LEN];
+        let head_end = segments::offset(0);
+        if file.read_at(&mut head, 0).is_err() {
+            check.unread(&path, 0, head_end);
+        } else {
+            match segments::decode_head(&head) {
+                Ok(store) if store == self.store => {}
+                Ok(_) => check.bad(&path, 0, head_end, Fault::Foreign),
+                Err(fault) => check.bad(&path, 0, head_end, fault),
+            }
+        }
         let mut large = Vec::new();
         for index in 0..manifest.edits {
             let at = segments::offset(index);
@@ -239,6 +299,44 @@ impl Shared {
             }
         }
         Ok(large)
+    }
+
+    /// TAIL's slots. One that is all zeroes was never written, or was not synced before a power cut; and one that a writer
+    /// was writing is another one at the next look.
+    fn check_tail(&self, check: &mut Check<'_>) {
+        let path = self.path(TAIL);
+        let file = match self.storage.open(TAIL, Open::Read) {
+            Ok(file) => file,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                let (len, needed) = (0, tail::FILE_LEN);
+                return check.bad(&path, 0, 0, Fault::Short { len, needed });
+            }
+            Err(_) => return check.unread(&path, 0, tail::FILE_LEN),
+        };
+        for at in [0, PAGE] {
+            let look = || {
+                let mut slot = vec![0; SECTOR];
+                let read = file.read_at(&mut slot, at as u64);
+                read.map(|_| slot)
+            };
+            let (from, to) = (at as u64, (at + SECTOR) as u64);
+            let mut seen = None;
+            for _ in 0..TAIL_LOOKS {
+                let Ok(slot) = look() else {
+                    check.unread(&path, from, to);
+                    break;
+                };
+                let fault = match Tail::decode(self.store, &slot) {
+                    Err(fault) if slot.iter().any(|byte| *byte != 0) => fault,
+                    _ => break,
+                };
+                if seen.as_ref() == Some(&slot) {
+                    check.bad(&path, from, to, fault);
+                    break;
+                }
+                seen = Some(slot);
+            }
+        }
     }
 
     /// A large body and its header page; returns the file's length.

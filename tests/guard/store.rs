@@ -248,6 +248,194 @@ fn gone(guarded: bool) {
     }
 }
 
+/// Goal: a file that ends in the middle of a message while it is mapped: the message is refused by file and offset, whether
+/// it was verified before or not; a part of it that is still there is right or refused; those in front of it are served.
+#[test]
+fn a_file_is_cut_in_the_middle_of_a_mapped_message() {
+    survives(
+        "store::a_file_is_cut_in_the_middle_of_a_mapped_message",
+        || {
+            install_guard().unwrap();
+            for verified_before in [false, true] {
+                for part in 1..16 {
+                    cut_in_the_middle(verified_before, part);
+                }
+            }
+        },
+    );
+}
+
+fn cut_in_the_middle(verified_before: bool, part: usize) {
+    let what = format!("verified before: {verified_before}, cut at {part}/16");
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("mail");
+    let (store, inbox, mails) = filled(&path, 0);
+    let texts = [mail(1, 9_000), mail(2, 300_000), mail(3, 9_000)];
+    let uids: Vec<Uid> = texts
+        .iter()
+        .map(|text| {
+            let kept = store.deliver(&text[..], [Delivery::to(&inbox)]).unwrap();
+            kept.wait().unwrap()[0].as_ref().unwrap().uid
+        })
+        .collect();
+    assert!(mails.is_empty());
+    let view = inbox.view().unwrap();
+    let segment = &files(&path, "log", "seg")[0];
+    let bytes = std::fs::read(segment).unwrap();
+    let at = bytes
+        .windows(999)
+        .position(|found| found == &texts[1][..999]);
+    let (at, len) = (at.unwrap(), texts[1].len());
+    let message = view.message(uids[1]).unwrap();
+    // The file is mapped by now, whichever was read.
+    assert_eq!(
+        view.message(uids[0]).unwrap().bytes().unwrap(),
+        texts[0][..]
+    );
+    let held = verified_before.then(|| message.bytes().unwrap());
+    let end = at + len * part / 16;
+    cut(segment, end as u64);
+    for _ in 0..2 {
+        let error = message.bytes().unwrap_err();
+        told(&error);
+        let text = error.to_string();
+        assert!(text.contains(segment.to_str().unwrap()), "{what}: {text}");
+        if let Error::Damaged { offset, .. } = &error {
+            assert!((1..=end as u64).contains(offset), "{what}: {text}");
+        }
+        for range in [0..70, len / 2..len / 2 + 70, len - 70..len] {
+            match message.range(range.clone()) {
+                Ok(part) => assert!(part == texts[1][range] || !still_good(&part), "{what}"),
+                Err(error) => told(&error),
+            }
+        }
+        told(&message.crlf().unwrap_err());
+        told(&message.check().unwrap_err());
+        told(
+            &view
+                .message(uids[2])
+                .and_then(|message| message.bytes())
+                .unwrap_err(),
+        );
+        // What lies in front of the cut is there, if from another read.
+        let first = view.message(uids[0]).unwrap().bytes();
+        assert!(first.is_ok_and(|bytes| bytes == texts[0][..]), "{what}");
+    }
+    // The cut page keeps its beginning, and the rest of it is zeroes, not the file's.
+    if let Some(held) = held {
+        assert!(held != texts[1][..] && !still_good(&held), "{what}");
+    }
+}
+
+/// Goal: lengths in the header of a body are not believed, with a wrong checksum or with a good one: the message is refused
+/// as damaged there, and nothing beyond the file is touched.
+#[test]
+fn lengths_in_a_header_are_not_believed() {
+    survives("store::lengths_in_a_header_are_not_believed", || {
+        lengths(false)
+    });
+}
+
+/// Goal: as above, in a process that maps.
+#[test]
+fn lengths_in_a_header_are_not_believed_with_the_guard() {
+    let name = "store::lengths_in_a_header_are_not_believed_with_the_guard";
+    survives(name, || lengths(true));
+}
+
+fn lengths(guarded: bool) {
+    use mailkeep::format::body::{BodyHeader, sign};
+    use mailkeep::format::segment::SegmentHeader;
+    if guarded {
+        install_guard().unwrap();
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("mail");
+    let (store, inbox, _) = filled(&path, 0);
+    let text = mail(1, 150_000);
+    for _ in 0..2 {
+        let kept = store.deliver(&text[..], [Delivery::to(&inbox)]).unwrap();
+        kept.wait().unwrap();
+    }
+    store.close().unwrap();
+    let segment = &files(&path, "log", "seg")[0];
+    let whole = std::fs::read(segment).unwrap();
+    let place = SegmentHeader::decode(&whole[..4096]).unwrap().place();
+    let body_at = whole.windows(999).position(|found| found == &text[..999]);
+    let body_at = body_at.unwrap();
+    // The header lies right in front, padded to 8 bytes.
+    let header_at = (0..body_at)
+        .rev()
+        .find(|at| BodyHeader::decode(place, &whole[*at..]).is_ok())
+        .unwrap();
+    let header = BodyHeader::decode(place, &whole[header_at..]).unwrap();
+    assert_eq!(header_at + header.encoded_len(), body_at);
+    let encoded = &whole[header_at..body_at];
+    let numbers: Vec<usize> = (4..56)
+        .filter(|at| {
+            let field = u32::from_le_bytes(encoded[*at..at + 4].try_into().unwrap());
+            [header.encoded_len(), text.len()].contains(&(field as usize))
+        })
+        .collect();
+    assert!(
+        numbers.len() >= 3,
+        "the header's, the stored and the raw length: {numbers:?}"
+    );
+    let mut tried = 0;
+    for at in numbers {
+        for wrong in [
+            0,
+            1,
+            55,
+            56,
+            149_999,
+            150_001,
+            1 << 20,
+            1 << 31,
+            u32::MAX - 7,
+            u32::MAX,
+        ] {
+            for signed in [false, true] {
+                let mut bytes = whole.clone();
+                let header_bytes = &mut bytes[header_at..body_at];
+                header_bytes[at..at + 4].copy_from_slice(&u32::to_le_bytes(wrong));
+                if signed {
+                    sign(place, header.number, header_bytes);
+                }
+                std::fs::write(segment, bytes).unwrap();
+                let store = Store::open(&path, options()).unwrap();
+                let view = store
+                    .account("anna")
+                    .unwrap()
+                    .inbox()
+                    .unwrap()
+                    .view()
+                    .unwrap();
+                let reads: [fn(&mailkeep::Message) -> mailkeep::Result<bytes::Bytes>; 3] = [
+                    |message| message.bytes(),
+                    |message| message.range(149_000..149_010),
+                    |message| message.crlf(),
+                ];
+                for read in reads {
+                    let read = view.message(Uid::MIN).and_then(|message| read(&message));
+                    let error = read.unwrap_err();
+                    told(&error);
+                    let Error::Damaged { offset, .. } = &error else {
+                        panic!("{at} {wrong} {signed}: {error:?}");
+                    };
+                    let there = [header_at as u64, body_at as u64];
+                    assert!(there.contains(offset), "{at} {wrong}: {error}");
+                }
+                let other = view.message(Uid::new(2).unwrap()).unwrap().bytes().unwrap();
+                assert_eq!(other, text[..]);
+                tried += 1;
+            }
+        }
+    }
+    assert_eq!(faults(), 0, "nothing beyond the file was touched");
+    println!("{tried} wrong lengths");
+}
+
 /// Goal: without the guard bytes are read anew each time, so they are verified each time.
 #[test]
 fn what_is_read_again_is_verified_again() {

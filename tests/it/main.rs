@@ -22,6 +22,7 @@ mod deferral;
 #[cfg(feature = "cli")]
 mod drill;
 mod dump;
+mod failed_sync;
 mod fuzz_seeds;
 mod golden;
 mod golden_store;
@@ -48,5 +49,6 @@ mod sim;
 mod sim_tests;
 mod threads;
 mod tidy;
+mod unread_account;
 mod unreadable;
 mod witness;

@@ -548,7 +548,7 @@ pub(crate) const TABLE: &[(Switch, By)] = &[
     ),
     (
         Switch::VerifyDigest,
-        By::Lib("log::tests::footers::a_forged_batch_is_told_by_verify"),
+        By::It("damage::files::a_wrong_digest_is_told_in_words"),
     ),
     (
         Switch::MessageDigest,
@@ -798,10 +798,6 @@ pub(crate) const TABLE: &[(Switch, By)] = &[
     (
         Switch::ImagesBeforeCheckpoint,
         By::Here("medium::all_that_a_checkpoint_names"),
-    ),
-    (
-        Switch::ImagesDroppedLate,
-        By::Here("derived::an_image_is_there_as_long_as_a_row_names_it"),
     ),
     (
         Switch::ImageFenced,

@@ -3,7 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::{ControlFlow, Range};
 
-use mailkeep::{Delivery, Options, Store, VerifyReport};
+use mailkeep::format::Fault;
+use mailkeep::{AccountId, Damage, Delivery, Options, Store, VerifyReport};
 
 use super::Files;
 use super::oracle::{BodyKey, Key, Mail, Oracle, Unit};
@@ -26,6 +27,8 @@ pub(super) struct Expected {
     /// Whether only the log's segments are hit.
     pub(super) readable: Mail,
     pub(super) unreadable: BTreeSet<Key>,
+    /// Deferred messages whose assignment is lost: they get another UID in that mailbox.
+    pub(super) again: Vec<(AccountId, u32, BodyKey)>,
     /// Entries that a base still has, whose records are lost: their digests are.
     pub(super) undigested: BTreeSet<Key>,
 }
@@ -50,6 +53,8 @@ impl Expected {
                 }
             }
         }
+        let lost = expected.lost.iter();
+        expected.again = lost.filter_map(|number| oracle.assigned(*number)).collect();
         let mail = match expected.lost.is_empty() {
             true => oracle.mail.clone(),
             false => oracle.fold(&expected.lost),
@@ -130,7 +135,9 @@ pub(super) fn served(
                         continue;
                     }
                 };
-                let Some(entry) = known.get(&key).or_else(|| oracle.ever.get(&key)) else {
+                let assigned_again = || oracle.assigned_again(key, &bytes);
+                let known = known.get(&key).or_else(|| oracle.ever.get(&key));
+                let Some(entry) = known.cloned().or_else(assigned_again) else {
                     panic!(
                         "{what}: {key:?} is served and should not be there\n{}",
                         store.recovery()
@@ -142,7 +149,7 @@ pub(super) fn served(
                 );
                 let entry = super::oracle::Entry {
                     flags: row.flags.bits(),
-                    ..entry.clone()
+                    ..entry
                 };
                 readable.insert(key, entry);
             }
@@ -151,44 +158,71 @@ pub(super) fn served(
     (readable, unreadable)
 }
 
+impl Expected {
+    /// Takes the deferred messages that were assigned once more out of what is served: those whose assignment is lost,
+    /// each at most once, under a UID that was never given.
+    fn take_again(&self, oracle: &Oracle, readable: &mut Mail, what: &str) -> usize {
+        let mut taken = 0;
+        for (account, mailbox, body) in &self.again {
+            let of_mailbox = |key: &Key| (key.0, key.1) == (*account, *mailbox);
+            let given = oracle.ever.keys().filter(|key| of_mailbox(key));
+            let last = given.map(|key| key.2).max().unwrap();
+            let new = |key: &Key| of_mailbox(key) && key.2 > last;
+            let mut again = readable
+                .iter()
+                .filter(|(key, entry)| new(key) && entry.body == *body);
+            let found = again.next().map(|(key, _)| *key);
+            assert!(again.next().is_none(), "{what}: {body:?} is there twice");
+            taken += usize::from(found.and_then(|key| readable.remove(&key)).is_some());
+        }
+        taken
+    }
+}
+
 pub(super) fn verify(store: &Store) -> VerifyReport {
     store.verify(&mut |_| ControlFlow::Continue(())).unwrap()
 }
 
 /// Every place that was hit is named by the verification, and no other.
 pub(super) fn places(oracle: &Oracle, report: &VerifyReport, hits: &[Hit], what: &str) {
-    let of_file = |hit: &Hit| -> Vec<_> {
-        let all = report.damage.iter();
-        all.filter(|damage| damage.path.ends_with(&hit.file))
-            .collect()
-    };
+    let mut by_file = BTreeMap::<&str, Vec<&Damage>>::new();
+    for damage in &report.damage {
+        let hit = hits.iter().find(|hit| damage.path.ends_with(&hit.file));
+        let hit = hit.unwrap_or_else(|| panic!("{what}: {damage:?} is not damaged"));
+        let (from, to) = (damage.from as usize, damage.to as usize);
+        let meets = |at: &Hit| at.file == hit.file && from < at.range.end && at.range.start < to;
+        // A file, or a place between two batches.
+        assert!(
+            from == to || hits.iter().any(meets),
+            "{what}: {damage:?} is not damaged"
+        );
+        by_file.entry(&hit.file).or_default().push(damage);
+    }
     let is_footer = |hit: &Hit| {
         let touched = oracle.touched(&hit.file, &hit.range);
         touched.iter().any(|piece| piece.unit == Unit::Footer)
     };
-    let log = |hit: &&Hit| hit.file.starts_with("log/");
-    let named = |hit: &Hit| {
-        report.damage.iter().any(|damage| {
+    // Whether no batch follows.
+    let is_last = |hit: &Hit| {
+        let domain = oracle.touched(&hit.file, &hit.range)[0].domain;
+        let behind = oracle.touched(&hit.file, &(hit.range.start..usize::MAX));
+        let mut others = behind.iter().filter(|piece| piece.domain != domain);
+        others.all(|piece| matches!(piece.unit, Unit::Footer | Unit::Zeroes))
+    };
+    for hit in hits.iter().filter(|hit| hit.file.starts_with("log/")) {
+        let of_file = by_file.get(hit.file.as_str()).map_or(&[][..], |of| of);
+        let named = of_file.iter().any(|damage| {
             let (from, to) = (damage.from as usize, damage.to as usize);
+            // That all of a segment has another digest does not say where.
+            let digest = matches!(damage.what, Some(Fault::SegmentDigest { .. }));
             // A footer that the opening found damaged is written again at once.
             let footer = (from, to) == (0, 0) && is_footer(hit);
             let here = from < hit.range.end && hit.range.start < to;
-            damage.path.ends_with(&hit.file) && (here || footer)
-        })
-    };
-    for hit in hits.iter().filter(log) {
-        assert!(
-            named(hit),
-            "{what}: {hit:?} is not named: {:?}",
-            of_file(hit)
-        );
-    }
-    for damage in &report.damage {
-        let of_file = |hit: &Hit| damage.path.ends_with(&hit.file);
-        assert!(
-            hits.iter().any(of_file),
-            "{what}: {damage:?} is not damaged"
-        );
+            // Nothing at all is left from there up to the footer.
+            let wiped = from == to && from > 0 && from <= hit.range.start && is_last(hit);
+            (here && !digest) || footer || wiped
+        });
+        assert!(named, "{what}: {hit:?} is not named: {of_file:?}");
     }
 }
 
@@ -199,7 +233,9 @@ pub(super) fn exact(sample: &Sample, files: Files, hits: &[Hit], what: &str, hea
     let sim = Sim::from_files(files);
     let store =
         open(&sim, made(50).replay_all(true)).unwrap_or_else(|error| panic!("{what}: {error:?}"));
-    let (readable, unreadable) = served(&store, oracle, &expected.readable, what);
+    let (mut readable, unreadable) = served(&store, oracle, &expected.readable, what);
+    let again = expected.take_again(oracle, &mut readable, what);
+    assert_eq!(again, expected.again.len(), "{what}: assigned again");
     same(
         oracle,
         &expected.readable,
@@ -371,7 +407,8 @@ pub(super) fn lenient(
     let expected = Expected::of(oracle, hits);
     let sim = Sim::from_files(files);
     let store = open(&sim, options).unwrap_or_else(|error| panic!("{what}: {error:?}"));
-    let (readable, _) = served(&store, oracle, &expected.readable, what);
+    let (mut readable, _) = served(&store, oracle, &expected.readable, what);
+    expected.take_again(oracle, &mut readable, what);
     for key in readable
         .keys()
         .filter(|key| !oracle.mail.contains_key(*key))

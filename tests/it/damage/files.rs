@@ -1,6 +1,8 @@
 //! Whole files: missing, under another name as well, another's, empty; folders and links in their place; the small files
 //! bit by bit; and copies of other times put together.
 
+use mailkeep::format::Fault;
+
 use super::check::{refused_or, served, verify};
 use super::sample::{Sample, made, sample};
 use super::{Files, all, in_part};
@@ -74,6 +76,152 @@ fn bits_of_the_small_files() {
         );
     }
     println!("{refused} refused, {opened} opened, of a sixteenth {told} told");
+}
+
+/// Goal: a verification names the head of SEGMENTS and the slots of TAIL, whichever bit of them is another one; and TAIL
+/// when it is gone. Each byte of them; with all of damage, each bit.
+#[test]
+fn a_verification_looks_at_the_small_files() {
+    let sim = Sim::new();
+    let store = open(&sim, made(0)).unwrap();
+    for seed in 0..5 {
+        crate::kit::deliver(&store, seed, 300).unwrap();
+    }
+    assert!(verify(&store).is_whole());
+    let parts = [
+        ("SEGMENTS", 0..64),
+        ("TAIL", 0..512),
+        ("TAIL", 4096..4096 + 512),
+    ];
+    let mut flips = 0;
+    for (name, range) in parts {
+        for byte in range.clone() {
+            let bits = if all() { 0..8 } else { byte % 8..byte % 8 + 1 };
+            for bit in bits {
+                let what = format!("{name} byte {byte} bit {bit}");
+                sim.flip(name, 8 * byte + bit);
+                let report = verify(&store);
+                let [damage] = &report.damage[..] else {
+                    panic!("{what}: {report:?}");
+                };
+                assert!(
+                    damage.path.ends_with(name) && damage.what.is_some(),
+                    "{what}"
+                );
+                assert_eq!(damage.from..damage.to, range.start as u64..range.end as u64);
+                sim.flip(name, 8 * byte + bit);
+                flips += 1;
+            }
+        }
+    }
+    assert!(verify(&store).is_whole() && flips >= 1088);
+    sim.lose("TAIL");
+    let report = verify(&store);
+    let path = &report.damage[0].path;
+    assert!(
+        report.damage.len() == 1 && path.ends_with("TAIL"),
+        "{report:?}"
+    );
+}
+
+/// Goal: where a sealed segment is not what its footer says, the report says what is wrong, what was found and expected, and
+/// what to do.
+#[test]
+fn a_wrong_digest_is_told_in_words() {
+    use mailkeep::format::footer::Trailer;
+    let sample = sample(0, 2);
+    let name = "log/0000000000000001.seg";
+    let mut files = sample.files.clone();
+    let file = files.get_mut(name).unwrap();
+    let trailer = Trailer::decode(&file[file.len() - 4096..]).unwrap();
+    let body = sample
+        .oracle
+        .pieces
+        .iter()
+        .find(|piece| piece.file == name && matches!(piece.unit, super::oracle::Unit::Body(_)));
+    file[body.unwrap().range.end - 1] ^= 1;
+    let first = |digest: &[u8]| -> String {
+        let first = digest[..8].iter();
+        first.map(|byte| format!("{byte:02x}")).collect()
+    };
+    let found = first(blake3::hash(&file[..trailer.footer_at as usize]).as_bytes());
+    let expected = first(trailer.digest.as_bytes());
+    let store = open(&Sim::from_files(files), made(50)).unwrap();
+    let report = verify(&store);
+    let whole = report
+        .damage
+        .iter()
+        .find(|damage| (damage.from, damage.to) == (0, trailer.footer_at));
+    let whole = whole.unwrap_or_else(|| panic!("{report:?}"));
+    assert!(whole.path.ends_with(name), "{whole:?}");
+    let said = whole.what.unwrap().to_string();
+    for part in ["digest", &found, &expected, "restore the file from a copy"] {
+        assert!(said.contains(part), "{said}: no {part}");
+    }
+    // The sector is named too.
+    let sectors = report.damage.iter().filter(|damage| damage.from > 0);
+    assert!(sectors.count() > 0, "{report:?}");
+}
+
+/// Goal: the zeroes in front of a footer, too, are named when one of them is not zero, and no more than those.
+#[test]
+fn the_zeroes_in_front_of_a_footer_are_looked_at() {
+    let sample = sample(0, 2);
+    let footers = sample.oracle.pieces.iter().filter(|piece| {
+        let zeroes = sample.files[&piece.file][piece.range.clone()].iter();
+        piece.unit == super::oracle::Unit::Footer && zeroes.copied().all(|byte| byte == 0)
+    });
+    let mut tried = 0;
+    for piece in footers {
+        let end = piece.range.start as u64;
+        let (first, last) = (piece.range.start, piece.range.end - 1);
+        for at in [first, first, last, last] {
+            let mut files = sample.files.clone();
+            files.get_mut(&piece.file).unwrap()[at] = 1;
+            let replay = tried % 2 == 0;
+            let options = made(50).replay_all(replay);
+            let store = open(&Sim::from_files(files), options).unwrap();
+            let report = verify(&store);
+            let named = report.damage.iter().any(|damage| {
+                let digest = matches!(damage.what, Some(Fault::SegmentDigest { .. }));
+                let here = (damage.from..damage.to).contains(&(at as u64));
+                damage.path.ends_with(&piece.file) && here && !digest && damage.from >= end
+            });
+            assert!(named, "{} at {at}: {report:?}", piece.file);
+            tried += 1;
+        }
+    }
+    assert!(tried >= 2);
+}
+
+/// Goal: where nothing is left of the last batch of a sealed segment, its place is named, and not the whole segment only.
+#[test]
+fn a_last_batch_that_became_zeroes_is_named() {
+    let sample = sample(0, 2);
+    let pieces = &sample.oracle.pieces;
+    let mut tried = 0;
+    for pair in pieces.windows(2) {
+        let [last, footer] = pair else { continue };
+        let sealed = footer.unit == super::oracle::Unit::Footer;
+        if !sealed || last.unit == super::oracle::Unit::Footer || last.file != footer.file {
+            continue;
+        }
+        let batch = pieces.iter().filter(|piece| piece.domain == last.domain);
+        let from = batch.map(|piece| piece.range.start).min().unwrap();
+        for options in [made(50), made(51).replay_all(true)] {
+            let mut files = sample.files.clone();
+            files.get_mut(&last.file).unwrap()[from..last.range.end].fill(0);
+            let store = open(&Sim::from_files(files), options).unwrap();
+            let report = verify(&store);
+            let named = report.damage.iter().any(|damage| {
+                let whole = damage.from as usize == from && damage.to as usize >= last.range.end;
+                damage.path.ends_with(&last.file) && damage.what == Some(Fault::Lost) && whole
+            });
+            assert!(named, "{} from {from}: {report:?}", last.file);
+            tried += 1;
+        }
+    }
+    assert!(tried > 4);
 }
 
 #[test]

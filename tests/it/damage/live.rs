@@ -36,6 +36,7 @@ fn bits_below_an_open_store() {
                 range: bit / 8..bit / 8 + 1,
             });
         }
+        let flipped = sim.files();
         if !before {
             let (_, unreadable) = served(&store, &sample.oracle, &sample.oracle.mail, &what);
             refused += unreadable.len();
@@ -44,6 +45,10 @@ fn bits_below_an_open_store() {
         let uid = deliver(&store, nth, 400).unwrap();
         assert!(uid > 0, "{what}");
         drop(store);
+        // A footer that was found damaged is written again when the store is closed.
+        let closed = sim.files();
+        let at = |files: &super::Files, hit: &Hit| files[&hit.file][hit.range.clone()].to_vec();
+        hits.retain(|hit| at(&closed, hit) == at(&flipped, hit));
         let store = open(&sim, made(51).replay_all(true)).unwrap();
         served(&store, &sample.oracle, &sample.oracle.mail, &what);
         let told = !store.recovery().is_whole() || !verify(&store).is_whole();

@@ -6,7 +6,9 @@
 //! `MAILKEEP_DAMAGE=all` tries everything: every bit, sector, truncation and lost write; without it, a sample that
 //! `MAILKEEP_SEED` chooses. `MAILKEEP_DAMAGE_PART=2/8` tries the second of eight parts.
 
+mod bent;
 mod check;
+mod each_bit;
 mod files;
 mod flips;
 mod live;

@@ -74,7 +74,9 @@ struct Record {
 }
 
 pub(super) struct Oracle {
+    /// By file and offset.
     pub(super) pieces: Vec<Piece>,
+    by_file: BTreeMap<String, Range<usize>>,
     pub(super) bodies: BTreeMap<BodyKey, Vec<u8>>,
     records: Vec<Record>,
     /// Records that are parts of bases.
@@ -90,6 +92,7 @@ impl Oracle {
     pub(super) fn read(files: &Files) -> Self {
         let mut oracle = Self {
             pieces: Vec::new(),
+            by_file: BTreeMap::new(),
             bodies: BTreeMap::new(),
             records: Vec::new(),
             bases: BTreeSet::new(),
@@ -139,15 +142,23 @@ impl Oracle {
             let sealed = rest.iter().any(|byte| *byte != 0);
             oracle.sealed += usize::from(sealed);
             let unit = if sealed { Unit::Footer } else { Unit::Zeroes };
-            if !rest.is_empty() {
-                let (file, range) = (name.clone(), at..bytes.len());
+            // By pages: each is damaged by itself.
+            while at < bytes.len() {
+                let end = bytes.len().min((at / PAGE + 1) * PAGE);
+                let file = name.clone();
                 oracle.pieces.push(Piece {
                     file,
-                    range,
+                    range: at..end,
                     unit,
                     domain,
                 });
+                at = end;
             }
+        }
+        for (at, piece) in oracle.pieces.iter().enumerate() {
+            let of_file = oracle.by_file.entry(piece.file.clone()).or_insert(at..at);
+            assert_eq!(of_file.end, at, "pieces are in the order of files");
+            of_file.end = at + 1;
         }
         oracle.records.sort_by_key(|record| record.number);
         oracle.mail = oracle.fold(&BTreeSet::new());
@@ -294,11 +305,53 @@ impl Oracle {
         self.bodies.contains_key(&BodyKey::Record(number))
     }
 
+    /// Of a record that assigned a deferred message: its mailbox, and where the message's bytes are.
+    pub(super) fn assigned(&self, number: u64) -> Option<(AccountId, u32, BodyKey)> {
+        let record = self.records.iter().find(|record| record.number == number)?;
+        match &record.change {
+            Change::Assign(assign) => {
+                let body = body_of(number, assign.deliver.body);
+                Some((record.account, record.mailbox, body))
+            }
+            _ => None,
+        }
+    }
+
+    /// The entry of a deferred message under a UID that it did not have, if these are its bytes.
+    pub(super) fn assigned_again(&self, key: Key, bytes: &[u8]) -> Option<Entry> {
+        let numbers = self.numbers();
+        let mut assigned = numbers.filter_map(|number| Some((number, self.assigned(number)?)));
+        let is_it = |at: &(AccountId, u32, BodyKey)| {
+            (at.0, at.1) == (key.0, key.1) && self.bodies[&at.2] == bytes
+        };
+        let (record, (_, _, body)) = assigned.find(|(_, at)| is_it(at))?;
+        let flags = 0;
+        Some(Entry {
+            body,
+            record,
+            flags,
+        })
+    }
+
     /// The pieces that a range of a file touches.
     pub(super) fn touched(&self, file: &str, range: &Range<usize>) -> Vec<&Piece> {
-        let pieces = self.pieces.iter().filter(|piece| piece.file == file);
-        let meets = |piece: &&Piece| piece.range.start < range.end && range.start < piece.range.end;
-        pieces.filter(meets).collect()
+        let Some(of_file) = self.by_file.get(file) else {
+            return Vec::new();
+        };
+        let pieces = &self.pieces[of_file.clone()];
+        let first = pieces.partition_point(|piece| piece.range.end <= range.start);
+        let pieces = pieces[first..].iter();
+        pieces
+            .take_while(|piece| piece.range.start < range.end)
+            .collect()
+    }
+}
+
+fn body_of(record: u64, body: BodyAt) -> BodyKey {
+    match body {
+        BodyAt::Here(_) => BodyKey::Record(record),
+        BodyAt::Record(owner) => BodyKey::Record(owner),
+        BodyAt::Segment(segment) => BodyKey::Large(segment),
     }
 }
 
@@ -310,11 +363,7 @@ fn apply(mail: &mut Mail, record: &Record) {
         change,
     } = record;
     let (account, mailbox) = (*account, *mailbox);
-    let body_of = |body| match body {
-        BodyAt::Here(_) => BodyKey::Record(*number),
-        BodyAt::Record(owner) => BodyKey::Record(owner),
-        BodyAt::Segment(segment) => BodyKey::Large(segment),
-    };
+    let body_of = |body| body_of(*number, body);
     let transfer = |mail: &mut Mail, source: u32, from: u32, to: u32, take: bool| {
         let key = (account, source, from);
         let entry = if take {

@@ -1,0 +1,118 @@
+//! The disk gives nothing of an account that the directory knows: that is an error of the disk, not an account that does not
+//! exist, is empty, or can be deleted. What it does not give of one is counted as lost until it gives it.
+
+use mailkeep::{Delivery, Error, Options, Store};
+
+use crate::kit::{message, open, options, state};
+use crate::sim::{Call, Fault, Sim};
+
+const NAMES: [&str; 4] = ["anna", "bruno", "carla", "dora"];
+
+fn made(run: u64) -> Options {
+    options(run).tail_max(64 << 10).cache_bytes(0)
+}
+
+/// A store of some accounts that was closed: an opening reads no records of them.
+fn closed() -> Sim {
+    let sim = Sim::new();
+    let store = open(&sim, made(0)).unwrap();
+    for (seed, name) in (0..).zip(NAMES) {
+        let inbox = store.create_account(name).unwrap().inbox().unwrap();
+        for nth in 0..3 {
+            let text = message(10 * seed + nth, 400);
+            let kept = store.deliver(text, [Delivery::to(&inbox)]).unwrap();
+            kept.wait().unwrap().remove(0).unwrap();
+        }
+    }
+    store.close().unwrap();
+    sim
+}
+
+/// Whether the disk is named as the reason.
+fn of_the_disk(error: &Error) -> bool {
+    matches!(
+        error,
+        Error::Io { .. } | Error::Damaged { .. } | Error::Stopped { .. }
+    )
+}
+
+/// Asks for everything; nothing passes for gone. Returns how often the disk was given as the reason.
+fn asked(store: &Store, what: &str) -> usize {
+    let mut refused = 0;
+    let mut told = |error: Error| {
+        assert!(of_the_disk(&error), "{what}: {error:?}");
+        refused += 1;
+    };
+    match store.accounts(None, 100) {
+        Ok(mut names) => {
+            names.sort();
+            assert_eq!(names, NAMES, "{what}");
+        }
+        Err(error) => told(error),
+    }
+    for name in NAMES {
+        let account = match store.account(name) {
+            Ok(account) => account,
+            Err(error) => {
+                told(error);
+                continue;
+            }
+        };
+        match account.inbox().and_then(|inbox| inbox.view()) {
+            Ok(view) if view.len() == 3 => {}
+            // Some of its records were read: the others are counted as lost, for now.
+            Ok(view) => {
+                let lost = store.health().lost_records;
+                assert!(lost > 0, "{what}: {} of {name}'s are shown", view.len());
+            }
+            Err(error) => told(error),
+        }
+    }
+    refused
+}
+
+/// Goal: with all records and images of accounts refused, accounts are listed or the disk is blamed, deleting one fails for
+/// the disk, and all are there when the disk gives again.
+#[test]
+fn an_account_that_cannot_be_read_is_not_gone() {
+    let sim = closed();
+    let shown = state(&open(&Sim::from_files(sim.files()), made(1)).unwrap());
+    let store = open(&sim, made(1)).unwrap();
+    for name in sim.files().keys() {
+        let index = name.starts_with("index/") && name.ends_with(".img");
+        if name.ends_with(".seg") || index {
+            sim.fail_reads(name, 0..usize::MAX);
+        }
+    }
+    assert!(asked(&store, "unreadable") >= NAMES.len());
+    for name in NAMES {
+        let deleted = store.account(name).and_then(mailkeep::Account::delete);
+        let error = deleted.unwrap_err();
+        assert!(of_the_disk(&error), "{name}: {error:?}");
+    }
+    sim.heal_reads();
+    assert_eq!(asked(&store, "healed"), 0);
+    assert_eq!(state(&store), shown);
+}
+
+/// Goal: the same when every read from the first, the second, and so on fails.
+#[test]
+fn no_account_is_gone_when_reads_fail_from_some_call_on() {
+    let files = closed().files();
+    let (mut runs, mut refused) = (0, 0);
+    for after in 0.. {
+        let sim = Sim::from_files(files.clone());
+        let store = open(&sim, made(1)).unwrap();
+        sim.set_fault(Some(Fault::from(&[Call::Read, Call::Bytes], after)));
+        refused += asked(&store, &format!("reads fail after {after}"));
+        let hits = sim.fault_hits();
+        sim.set_fault(None);
+        assert_eq!(asked(&store, &format!("reads failed after {after}")), 0);
+        runs += 1;
+        if hits == 0 {
+            break;
+        }
+    }
+    println!("{runs} runs, {refused} times the disk was blamed");
+    assert!(runs > 4 && refused > runs);
+}
