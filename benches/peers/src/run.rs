@@ -16,6 +16,9 @@ use crate::step::{Role, Task};
 use crate::store::Result;
 use crate::stores::Way;
 
+/// After so long a step has failed.
+const PATIENCE: Duration = Duration::from_secs(1800);
+
 /// What is to be run.
 pub(crate) struct Run {
     pub(crate) dir: PathBuf,
@@ -164,15 +167,17 @@ impl Run {
     }
 
     fn command(&self, task: &Task) -> Result<Command> {
-        let this = std::env::current_exe()?;
-        let mut command = if self.realtime {
-            let mut command = Command::new("chrt");
-            command.args(["-f", "1"]).arg(this);
-            command
-        } else {
-            Command::new(this)
-        };
-        command.args(task.words()).stdin(Stdio::null());
+        let mut words = Vec::new();
+        if task.role != Role::Writer {
+            words.extend(["timeout".to_owned(), PATIENCE.as_secs().to_string()]);
+        }
+        if self.realtime {
+            words.extend(["chrt", "-f", "1"].map(str::to_owned));
+        }
+        words.push(std::env::current_exe()?.display().to_string());
+        words.extend(task.words());
+        let mut command = Command::new(&words[0]);
+        command.args(&words[1..]).stdin(Stdio::null());
         Ok(command)
     }
 
@@ -205,20 +210,23 @@ impl Run {
         };
         let enough = Scale::of(self.quick).tail / 4096 * acks::LEN as u64;
         let mut child = self.command(&task)?.stdout(Stdio::null()).spawn()?;
-        loop {
+        let start = Instant::now();
+        while start.elapsed() < PATIENCE {
             let len = fs::metadata(task.killed_acks()).map_or(0, |data| data.len());
             if len >= enough {
-                break;
+                // SIGKILL; `chrt` has become the writer.
+                child.kill()?;
+                child.wait()?;
+                return Ok(());
             }
             if let Some(status) = child.try_wait()? {
                 return Err(format!("the writer ended by itself with {status}").into());
             }
             std::thread::sleep(Duration::from_millis(1));
         }
-        // SIGKILL; `chrt` has become the writer.
         child.kill()?;
         child.wait()?;
-        Ok(())
+        Err("the writer has not delivered enough in time".into())
     }
 }
 
