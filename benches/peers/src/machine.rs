@@ -1,6 +1,7 @@
 //! What the system says of this process, of files and of the machine.
 
 use std::fs;
+use std::io::{BufReader, Read as _};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
@@ -51,6 +52,29 @@ pub(crate) fn space(folder: &Path) -> Result<u64> {
         sum += 512 * data.blocks();
         if data.is_dir() {
             sum += space(&entry.path())?;
+        }
+    }
+    Ok(sum)
+}
+
+/// Of the bytes of all files below a folder, those in blocks of 4 KiB that are not all zeroes.
+pub(crate) fn filled(folder: &Path) -> Result<u64> {
+    let (mut sum, mut block) = (0, [0; 4096]);
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            sum += filled(&entry.path())?;
+            continue;
+        }
+        let file = fs::File::open(entry.path())?;
+        let len = file.metadata()?.len();
+        let mut file = BufReader::with_capacity(1 << 20, file);
+        for at in (0..len).step_by(block.len()) {
+            let piece = &mut block[..(len - at).min(4096) as usize];
+            file.read_exact(piece)?;
+            if piece.iter().any(|byte| *byte != 0) {
+                sum += 4096;
+            }
         }
     }
     Ok(sum)

@@ -101,7 +101,7 @@ const fn row(
 
 use Better::{Less, More};
 
-pub(crate) const ROWS: [Row; 44] = [
+pub(crate) const ROWS: [Row; 46] = [
     row(
         ("durable-4k-1", "per_s"),
         "durable delivery, 1 thread, 4 KiB",
@@ -156,14 +156,21 @@ pub(crate) const ROWS: [Row; 44] = [
     row(("durable-mail-16", "max_us"), "- longest", "us", Less, &[]),
     row(
         ("durable-mail-16", "space"),
-        "space / bytes of mail, mail-sized",
+        "space on the disk / bytes of mail, mail-sized",
+        "",
+        Less,
+        &[],
+    ),
+    row(
+        ("durable-mail-16", "filled"),
+        "- without blocks of zeroes",
         "",
         Less,
         &[alone(1.03)],
     ),
     row(
         ("durable-mail-16", "process_amp"),
-        "written by the process / bytes of mail",
+        "- written by the process / bytes of mail",
         "",
         Less,
         &[],
@@ -263,8 +270,15 @@ pub(crate) const ROWS: [Row; 44] = [
         &[least(PEER, 4.0)],
     ),
     row(
-        ("bulk-300", "beside"),
-        "space beside the 300 B of each",
+        ("bulk-300", "space_beside"),
+        "- space on the disk beside the 300 B of each",
+        "B",
+        Less,
+        &[],
+    ),
+    row(
+        ("bulk-300", "filled_beside"),
+        "- the same without blocks of zeroes",
         "B",
         Less,
         &[alone(250.0)],

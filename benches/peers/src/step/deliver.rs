@@ -9,7 +9,6 @@ use crate::acks::{self, Ack};
 use crate::group::Group;
 use crate::machine;
 use crate::store::{Mail, Place, Result, Store};
-use crate::stores::Way;
 
 /// Bytes beside a body that a raw file needs, generously.
 const HEAD: u64 = 128;
@@ -129,11 +128,14 @@ fn finish(
     if let (Some(after), Some(before)) = (after.device, before.device) {
         figures.put("device_amp", (after - before) as f64 / raw);
     }
-    // The zeroes behind the end of a prewritten file are no part of what it holds.
-    if context.way != Way::RawZero {
-        let space = machine::space(&context.task.dir)? as f64;
-        figures.put("space", space / raw);
-        figures.put("beside", (space - raw) / count as f64);
+    let spaces = [
+        ("space", machine::space(&context.task.dir)?),
+        ("filled", machine::filled(&context.task.dir)?),
+    ];
+    for (name, space) in spaces {
+        let space = space as f64;
+        figures.put(name, space / raw);
+        figures.put(&format!("{name}_beside"), (space - raw) / count as f64);
     }
     Ok(())
 }
