@@ -94,7 +94,7 @@ impl Corpus {
         self.message(number, &mut body);
         Mail {
             place,
-            seen: number % 3 == 0,
+            seen: number.is_multiple_of(3),
             body: body.leak(),
         }
     }

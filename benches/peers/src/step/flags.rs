@@ -24,7 +24,10 @@ pub(super) fn scan(context: &Context) -> Result<Figures> {
     let entries = entries(context)?;
     let expected = Scan {
         messages: entries.len() as u64,
-        seen: entries.iter().filter(|ack| ack.number % 3 == 0).count() as u64,
+        seen: entries
+            .iter()
+            .filter(|ack| ack.number.is_multiple_of(3))
+            .count() as u64,
         flagged: 0,
     };
     let store = context.open(true, 0)?;
