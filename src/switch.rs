@@ -430,8 +430,6 @@ switches! {
     ImageWriteFailed,
     /// A checkpoint comes after the images.
     ImagesBeforeCheckpoint,
-    /// Images are removed when no checkpoint names them.
-    ImagesDroppedLate,
     /// An image in front of a logged loss is written whole.
     ImageFenced,
     /// A blob is as long as the row says.

@@ -162,7 +162,7 @@ fn files_that_are_not_the_segments_are_left_alone() {
         files.insert(name.clone(), content.clone());
         let sim = Sim::from_files(files);
         let store = open(&sim, bare(1)).unwrap();
-        assert_eq!(store.recovery().unlisted, [name.clone()]);
+        assert_eq!(store.recovery().unlisted, std::slice::from_ref(&name));
         assert_eq!(state(&store), expected);
         store.close().unwrap();
         assert!(sim.files()[&name] == content);

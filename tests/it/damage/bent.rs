@@ -15,6 +15,9 @@ use super::Files;
 /// No file has this number.
 const NONE: usize = usize::MAX;
 
+/// Number of a file, and which bytes of it.
+type Seen = (usize, Range<usize>);
+
 #[derive(Debug)]
 pub(super) struct Bent {
     files: Vec<(String, Bytes)>,
@@ -22,7 +25,7 @@ pub(super) struct Bent {
     bit: AtomicUsize,
     met: AtomicU64,
     /// What was read since [`Bent::watch`], by file number.
-    seen: Mutex<Option<Vec<(usize, Range<usize>)>>>,
+    seen: Mutex<Option<Vec<Seen>>>,
 }
 
 impl Bent {
