@@ -114,6 +114,7 @@ fn hurt(seed: u64, fault: Fault) -> Option<Hurt> {
     let mut dice = Dice::of(&[seed, 11]);
     let only = Only::from_env();
     work.large = 0;
+    work.torn = fault.write == WriteFails::Half;
     work.open();
     let reads = fault.calls.is_empty() || fault.calls == READS;
     let begin = dice.below(6);

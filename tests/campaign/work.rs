@@ -70,6 +70,8 @@ pub(crate) struct Work {
     pub(crate) messages: Vec<Vec<u8>>,
     /// How many messages of 1 MiB and more there may be.
     pub(crate) large: usize,
+    /// A write may have ended inside a sector. If nothing on the medium says that it was not acknowledged, it is reported.
+    pub(crate) torn: bool,
     pub(crate) world: World,
     tokens: Token,
     ledger: Ledger,
@@ -98,6 +100,7 @@ impl Work {
             }],
             messages: Vec::new(),
             large: usize::from(dice.one_in(12)),
+            torn: false,
             world: World::default(),
             tokens: 0,
             ledger: Ledger::default(),
