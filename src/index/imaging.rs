@@ -12,32 +12,7 @@ use crate::error::{Error, Result};
 use super::fold::Fold;
 use crate::switch::Switch;
 
-/// Images that one checkpoint waits for.
-const CAUGHT_UP_MAX: usize = 64;
-
 impl Index {
-    /// Whether there are records that no run covers. Where an image lies is saved with their rows: without any, an image
-    /// would be written for nothing.
-    pub(super) fn rows_are_to_be_saved(&self) -> bool {
-        self.log.next_record() > self.directory.tail()
-    }
-
-    /// Saves accounts that have changed since their image was made: their last change was not durable then, and it was
-    /// nobody's turn since. Not too many: whoever closes the store waits for it.
-    pub(super) fn catch_up_images(&self) {
-        let touched = self.touched.lock().clone();
-        let behind = |cell: &Arc<Cell>| {
-            let state = self.lock(cell);
-            let head = state.durable();
-            head.fold.is_some() && head.row.records > self.log.options().chain_max
-        };
-        let cells = touched.into_iter().filter_map(|id| self.cells.get(id));
-        for cell in cells.filter(behind).take(CAUGHT_UP_MAX) {
-            // Derived: without it a load reads more.
-            self.tried(self.save_image(&cell).map(|()| false));
-        }
-    }
-
     /// Saves the account as it is durable, if its chain has grown enough. Reads what the image lacks from the log.
     pub(super) fn save_image(&self, cell: &Arc<Cell>) -> Result<()> {
         if Switch::ImageGiven.on() && self.is_unread(cell.id) {
@@ -98,9 +73,6 @@ impl Index {
     /// Moves what is needed out of an image file that is mostly dead; whether there was one.
     pub(super) fn reclaim_step(&self) -> Result<bool> {
         let _one = self.work.step.lock();
-        if !self.rows_are_to_be_saved() {
-            return Ok(false);
-        }
         let files = self.images.files();
         let worn = files.iter().find(|file| {
             file.dead < file.len && file.dead > file.len / 2 && !self.images.is_active(file.number)
@@ -119,35 +91,31 @@ impl Index {
         }
         needed.sort_unstable();
         needed.dedup();
-        let mut moved = true;
         for id in needed {
-            moved &= self.move_image(id, worn.number)?;
+            self.move_image(id, worn.number)?;
         }
-        if moved {
-            self.images.forget(worn.number);
-        }
-        Ok(moved)
+        self.images.forget(worn.number);
+        Ok(true)
     }
 
-    /// Writes an account's image anew if it has a part in that file; whether it has none there now. An account that the disk
-    /// does not give keeps what its image has.
-    fn move_image(&self, id: crate::mail::AccountId, file: u32) -> Result<bool> {
+    /// Writes an account's image anew if it has a part in that file.
+    fn move_image(&self, id: crate::mail::AccountId, file: u32) -> Result<()> {
         let Some(cell) = self.by_id(id)? else {
-            return Ok(true);
+            return Ok(());
         };
         let Some(at) = self.lock(&cell).durable().row.image else {
-            return Ok(true);
+            return Ok(());
         };
         let blobs = match chain::blobs_of(&self.images, id, &at) {
             Err(Error::Damaged { .. }) => vec![at],
             other => other?,
         };
         if blobs.iter().all(|blob| blob.file != file) {
-            return Ok(true);
+            return Ok(());
         }
         let fold = self.fold(&cell)?;
         if Switch::ImageGiven.on() && self.is_unread(id) {
-            return Ok(false);
+            return Ok(());
         }
         let (whole, records) = {
             let state = self.lock(&cell);
@@ -156,7 +124,7 @@ impl Index {
                 state.durable().row.records,
             )
         };
-        let Some(grown) = whole else { return Ok(false) };
+        let Some(grown) = whole else { return Ok(()) };
         let new = self.images.append(id, grown.record, &grown.bytes)?;
         blobs.iter().for_each(|blob| self.images.release(blob));
         let mut state = self.lock(&cell);
@@ -167,6 +135,6 @@ impl Index {
         };
         state.imaged(new, covered);
         self.list(&mut state, id);
-        Ok(true)
+        Ok(())
     }
 }

@@ -199,7 +199,7 @@ impl Index {
 
     /// Keeps the error of a step for [`Health`](crate::Health). It costs nothing but speed: the next opening, or a later
     /// step, does it again.
-    pub(super) fn tried(&self, step: Result<bool>) -> bool {
+    fn tried(&self, step: Result<bool>) -> bool {
         match step {
             Ok(more) => more,
             Err(error) => {
@@ -274,9 +274,6 @@ impl Index {
             next
         };
         let Some(id) = next else { return Ok(false) };
-        if !self.rows_are_to_be_saved() {
-            return Ok(true);
-        }
         if let Some(cell) = self.by_id(id)? {
             self.save_image(&cell)?;
         }
@@ -310,16 +307,12 @@ impl Index {
         };
         // Fences in front of it whose record is written are known after this.
         drop(self.fencing.write());
-        if position.next_record > self.directory.tail() {
-            self.catch_up_images();
-        }
         self.settle_all();
         Switch::ImagesBeforeCheckpoint.guard(|| self.sync_images())?;
         let sync = || self.log.sync_written();
         let flushed = self.directory.flush(position.next_record, sync)?;
         self.write_checkpoint(saved, position)?;
-        // Else rows that only memory has may say that an image went elsewhere: one was made for a record that then could not
-        // be written. Without the old one the account would be folded from the log.
+        // Else rows that only memory has may say that an image went elsewhere.
         if flushed.is_some() {
             self.drop_dead_images()?;
         }
@@ -389,7 +382,7 @@ impl Index {
                 self.images.remove(file.number)?;
             }
         }
-        self.images.remove_unknown()
+        Ok(())
     }
 
     /// Hands the rows of all accounts that changed to the directory.

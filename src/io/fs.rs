@@ -17,7 +17,7 @@ use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, Stat};
@@ -206,7 +206,7 @@ impl Storage for Directory {
         // This lock belongs to the open file, not to the process: a second handle of this process is kept out
         // like another process, and closing an unrelated handle of the file does not give it up.
         Switch::DiskLock
-            .guard(|| file.try_lock())
+            .guard(|| try_lock(&file))
             .map_err(|error| match error {
                 TryLockError::WouldBlock => ErrorKind::WouldBlock.into(),
                 TryLockError::Error(error) => error,
@@ -341,6 +341,18 @@ fn unique_without_randomness() -> [u8; 16] {
         .zip(digest.as_bytes())
         .for_each(|(to, from)| *to = *from);
     id
+}
+
+/// Locks a file. A process that this one is just starting has copies of its descriptors until it runs its own program: a
+/// store that was closed a moment ago may be locked for so long.
+fn try_lock(file: &fs::File) -> Result<(), TryLockError> {
+    for _ in 0..20 {
+        match file.try_lock() {
+            Err(TryLockError::WouldBlock) => std::thread::sleep(Duration::from_millis(5)),
+            other => return other,
+        }
+    }
+    file.try_lock()
 }
 
 /// A name of one level, as this crate makes them.
