@@ -68,4 +68,13 @@ impl Fences {
             );
         }
     }
+
+    /// The fences before the record `from` were found after this row was made of records behind it: what the row tells
+    /// lies beyond them, and is not lifted again.
+    pub(crate) fn stand_before(&self, row: &mut Row, from: u64) {
+        let mut empty = Row::new(row.key);
+        self.apply(&mut empty, from);
+        row.fence = row.fence.max(empty.fence);
+        row.skipped = row.skipped.saturating_add(empty.skipped);
+    }
 }

@@ -248,12 +248,6 @@ impl Index {
             from,
             next_file,
         );
-        for row in tail.rows.into_values() {
-            if let Some(alias) = stray(&row, &store.0) {
-                directory.put(alias);
-            }
-            directory.put(row);
-        }
         let mut index = Self {
             uncovered: Segments::new(Arc::clone(&log), directory.fences()),
             cells: Cells::new(log.options().cache_bytes),
@@ -280,11 +274,16 @@ impl Index {
             storage,
             log,
         };
+        let mut rows = tail.rows;
         if known.is_none() {
             let found = index.find_fences(from)?;
             index.given.all &= found;
             index.given.some &= found;
+            let found = index.directory.fences();
+            rows.values_mut()
+                .for_each(|row| found.stand_before(row, from));
         }
+        rows.into_values().for_each(|row| index.tell(row));
         if index.directory.uncovered().is_empty() {
             index.waiting.note_all_met();
         }

@@ -256,6 +256,17 @@ fn receipts_read(store: &Store) -> BTreeMap<String, Receipt> {
     read.collect()
 }
 
+/// One delivery of a [`sample`] is lost, with all that says so; its body too.
+fn lose_a_delivery(sim: &Sim) {
+    let files = sim.files();
+    let mut segments = files.keys().filter(|name| name.ends_with(".seg"));
+    let segment = segments.nth(1).unwrap();
+    let starts: Vec<usize> = (0..files[segment].len() / SECTOR)
+        .filter(|at| files[segment][at * SECTOR..].starts_with(b"MKBATCH1"))
+        .collect();
+    (starts[5]..starts[6]).for_each(|sector| sim.zero_sector(segment, sector));
+}
+
 /// Goal: a batch in the middle of the log is lost, and the index too: what is gone is told, no UID of it is given again,
 /// and the rest is there: before, during and after the rebuild, and when the account is first met by a delivery.
 #[test]
@@ -263,15 +274,7 @@ fn a_lost_record_is_told_when_the_index_is_lost_too() {
     for first in 0..3 {
         let (sim, _) = sample(4, 60);
         lose_all(&sim);
-        let files = sim.files();
-        let mut segments = files.keys().filter(|name| name.ends_with(".seg"));
-        let segment = segments.nth(1).unwrap();
-        let starts: Vec<usize> = (0..files[segment].len() / SECTOR)
-            .filter(|at| files[segment][at * SECTOR..].starts_with(b"MKBATCH1"))
-            .collect();
-        // One delivery, with all that says so; its body too.
-        let [from, to] = [starts[5], starts[6]];
-        (from..to).for_each(|sector| sim.zero_sector(segment, sector));
+        lose_a_delivery(&sim);
         let store = open(&sim, options(1)).unwrap();
         let names = [name(0), name(3), "renamed".to_owned()];
         let lens = |store: &Store| -> Vec<usize> {
@@ -322,6 +325,53 @@ fn a_lost_record_is_told_when_the_index_is_lost_too() {
         let store = open(&sim, options(2)).unwrap();
         assert_eq!(receipts_read(&store), after);
         assert_eq!(store.health().next_record, fences, "fenced once");
+    }
+}
+
+/// Goal: where a fence lies in front of the log's tail and the index is lost, what the tail's records gave out is known
+/// to lie beyond it: no account skips ahead once more for the same loss.
+#[test]
+fn a_fence_before_the_tail_is_crossed_once_though_the_index_is_lost() {
+    let (sim, _) = sample(4, 60);
+    lose_a_delivery(&sim);
+    let store = open(&sim, options(1).replay_all(true)).unwrap();
+    assert!(!store.recovery().is_whole());
+    let segments = store.stat().segments;
+    // Nobody else hears of it before the tail.
+    while store.stat().segments < segments + 2 {
+        send(&store, &name(2), 1, 10_000);
+    }
+    let accounts = [name(0), name(3), "renamed".to_owned()];
+    for name in &accounts {
+        assert!(send(&store, name, 2, 10) > 61, "the fence was crossed");
+    }
+    let status = |store: &Store| {
+        let inboxes = accounts
+            .iter()
+            .map(|name| store.account(name).unwrap().inbox().unwrap());
+        inboxes
+            .map(|inbox| inbox.status().unwrap())
+            .collect::<Vec<_>>()
+    };
+    let before = status(&store);
+    store.close().unwrap();
+    lose_all(&sim);
+    let store = open(&sim, options(2)).unwrap();
+    assert_eq!(status(&store), before);
+    for (name, before) in accounts.iter().zip(&before) {
+        assert_eq!(
+            Some(send(&store, name, 2, 10)),
+            before.uid_next.map(|uid| uid.get())
+        );
+    }
+    tend(&store);
+    store.close().unwrap();
+    lose_all(&sim);
+    let store = open(&sim, options(3)).unwrap();
+    let accounts = accounts.iter().map(|name| store.account(name).unwrap());
+    for (account, before) in accounts.zip(&before) {
+        let uid_next = account.inbox().unwrap().status().unwrap().uid_next.unwrap();
+        assert_eq!(uid_next.get(), before.uid_next.unwrap().get() + 1);
     }
 }
 
