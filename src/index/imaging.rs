@@ -12,7 +12,32 @@ use crate::error::{Error, Result};
 use super::fold::Fold;
 use crate::switch::Switch;
 
+/// Images that one checkpoint waits for.
+const CAUGHT_UP_MAX: usize = 64;
+
 impl Index {
+    /// Whether there are records that no run covers. Where an image lies is saved with their rows: without any, an image
+    /// would be written for nothing.
+    pub(super) fn rows_are_to_be_saved(&self) -> bool {
+        self.log.next_record() > self.directory.tail()
+    }
+
+    /// Saves accounts that have changed since their image was made: their last change was not durable then, and it was
+    /// nobody's turn since. Not too many: whoever closes the store waits for it.
+    pub(super) fn catch_up_images(&self) {
+        let touched = self.touched.lock().clone();
+        let behind = |cell: &Arc<Cell>| {
+            let state = self.lock(cell);
+            let head = state.durable();
+            head.fold.is_some() && head.row.records > self.log.options().chain_max
+        };
+        let cells = touched.into_iter().filter_map(|id| self.cells.get(id));
+        for cell in cells.filter(behind).take(CAUGHT_UP_MAX) {
+            // Derived: without it a load reads more.
+            self.tried(self.save_image(&cell).map(|()| false));
+        }
+    }
+
     /// Saves the account as it is durable, if its chain has grown enough. Reads what the image lacks from the log.
     pub(super) fn save_image(&self, cell: &Arc<Cell>) -> Result<()> {
         if Switch::ImageGiven.on() && self.is_unread(cell.id) {
@@ -73,6 +98,9 @@ impl Index {
     /// Moves what is needed out of an image file that is mostly dead; whether there was one.
     pub(super) fn reclaim_step(&self) -> Result<bool> {
         let _one = self.work.step.lock();
+        if !self.rows_are_to_be_saved() {
+            return Ok(false);
+        }
         let files = self.images.files();
         let worn = files.iter().find(|file| {
             file.dead < file.len && file.dead > file.len / 2 && !self.images.is_active(file.number)

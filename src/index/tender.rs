@@ -199,7 +199,7 @@ impl Index {
 
     /// Keeps the error of a step for [`Health`](crate::Health). It costs nothing but speed: the next opening, or a later
     /// step, does it again.
-    fn tried(&self, step: Result<bool>) -> bool {
+    pub(super) fn tried(&self, step: Result<bool>) -> bool {
         match step {
             Ok(more) => more,
             Err(error) => {
@@ -274,6 +274,9 @@ impl Index {
             next
         };
         let Some(id) = next else { return Ok(false) };
+        if !self.rows_are_to_be_saved() {
+            return Ok(true);
+        }
         if let Some(cell) = self.by_id(id)? {
             self.save_image(&cell)?;
         }
@@ -307,6 +310,7 @@ impl Index {
         };
         // Fences in front of it whose record is written are known after this.
         drop(self.fencing.write());
+        self.catch_up_images();
         self.settle_all();
         Switch::ImagesBeforeCheckpoint.guard(|| self.sync_images())?;
         let sync = || self.log.sync_written();
@@ -382,7 +386,7 @@ impl Index {
                 self.images.remove(file.number)?;
             }
         }
-        Ok(())
+        self.images.remove_unknown()
     }
 
     /// Hands the rows of all accounts that changed to the directory.

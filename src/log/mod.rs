@@ -282,6 +282,11 @@ impl Log {
         self.shared.fitted
     }
 
+    /// The number that the next record gets.
+    pub(crate) fn next_record(&self) -> u64 {
+        self.shared.queue.lock().next_record()
+    }
+
     /// Bytes of all segments.
     pub(crate) fn len(&self) -> u64 {
         self.shared.log_len.load(Ordering::Relaxed)

@@ -29,6 +29,7 @@ mod golden_store;
 mod harm;
 mod hostile;
 mod index_cache;
+mod index_files;
 mod index_flips;
 mod index_rebuild;
 mod index_writes;

@@ -323,6 +323,23 @@ impl ImageStore {
         Ok(())
     }
 
+    /// Removes files that an earlier process left and no checkpoint came to name. Not while a file is being made.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub(crate) fn remove_unknown(&self) -> Result<()> {
+        let listed = match self.storage.list(FOLDER) {
+            Err(source) if source.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+            listed => listed.map_err(|source| Error::io("list", self.describe(FOLDER), source))?,
+        };
+        let numbers = listed.iter().filter_map(|file| number_of(&file.name));
+        let known = |number: &u32| self.state.lock().files.contains_key(number);
+        for number in numbers.filter(|number| !known(number)) {
+            self.remove(number)?;
+        }
+        Ok(())
+    }
+
     fn head(&self, account: AccountId, at: &ImageAt) -> Vec<u8> {
         let mut head = Vec::with_capacity(HEAD);
         head.put_u64(MAGIC);
@@ -454,7 +471,14 @@ fn end_of(at: &ImageAt) -> u64 {
 
 /// The name of a file: what the volume calls it.
 pub(crate) fn name_of(number: u32) -> String {
-    format!("{FOLDER}/{number:08}.img")
+    format!("{FOLDER}/{number:08x}.img")
+}
+
+/// The number in the name of an image file.
+fn number_of(name: &str) -> Option<u32> {
+    let number = u32::from_str_radix(name.strip_suffix(".img")?, 16).ok()?;
+    // Another spelling of the number is not a name of ours.
+    (name_of(number) == format!("{FOLDER}/{name}")).then_some(number)
 }
 
 #[cfg(test)]
