@@ -119,31 +119,35 @@ impl Index {
         }
         needed.sort_unstable();
         needed.dedup();
+        let mut moved = true;
         for id in needed {
-            self.move_image(id, worn.number)?;
+            moved &= self.move_image(id, worn.number)?;
         }
-        self.images.forget(worn.number);
-        Ok(true)
+        if moved {
+            self.images.forget(worn.number);
+        }
+        Ok(moved)
     }
 
-    /// Writes an account's image anew if it has a part in that file.
-    fn move_image(&self, id: crate::mail::AccountId, file: u32) -> Result<()> {
+    /// Writes an account's image anew if it has a part in that file; whether it has none there now. An account that the disk
+    /// does not give keeps what its image has.
+    fn move_image(&self, id: crate::mail::AccountId, file: u32) -> Result<bool> {
         let Some(cell) = self.by_id(id)? else {
-            return Ok(());
+            return Ok(true);
         };
         let Some(at) = self.lock(&cell).durable().row.image else {
-            return Ok(());
+            return Ok(true);
         };
         let blobs = match chain::blobs_of(&self.images, id, &at) {
             Err(Error::Damaged { .. }) => vec![at],
             other => other?,
         };
         if blobs.iter().all(|blob| blob.file != file) {
-            return Ok(());
+            return Ok(true);
         }
         let fold = self.fold(&cell)?;
         if Switch::ImageGiven.on() && self.is_unread(id) {
-            return Ok(());
+            return Ok(false);
         }
         let (whole, records) = {
             let state = self.lock(&cell);
@@ -152,7 +156,7 @@ impl Index {
                 state.durable().row.records,
             )
         };
-        let Some(grown) = whole else { return Ok(()) };
+        let Some(grown) = whole else { return Ok(false) };
         let new = self.images.append(id, grown.record, &grown.bytes)?;
         blobs.iter().for_each(|blob| self.images.release(blob));
         let mut state = self.lock(&cell);
@@ -163,6 +167,6 @@ impl Index {
         };
         state.imaged(new, covered);
         self.list(&mut state, id);
-        Ok(())
+        Ok(true)
     }
 }

@@ -310,13 +310,16 @@ impl Index {
         };
         // Fences in front of it whose record is written are known after this.
         drop(self.fencing.write());
-        self.catch_up_images();
+        if position.next_record > self.directory.tail() {
+            self.catch_up_images();
+        }
         self.settle_all();
         Switch::ImagesBeforeCheckpoint.guard(|| self.sync_images())?;
         let sync = || self.log.sync_written();
         let flushed = self.directory.flush(position.next_record, sync)?;
         self.write_checkpoint(saved, position)?;
-        // Else rows that only memory has may say that an image went elsewhere.
+        // Else rows that only memory has may say that an image went elsewhere: one was made for a record that then could not
+        // be written. Without the old one the account would be folded from the log.
         if flushed.is_some() {
             self.drop_dead_images()?;
         }

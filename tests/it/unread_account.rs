@@ -116,3 +116,58 @@ fn no_account_is_gone_when_reads_fail_from_some_call_on() {
     println!("{runs} runs, {refused} times the disk was blamed");
     assert!(runs > 4 && refused > runs);
 }
+
+/// A store with an image for each account, all in one file; its name, and where it names dora.
+fn imaged() -> (Sim, String, Vec<usize>) {
+    let sim = Sim::new();
+    let store = open(&sim, options(0).chain_max(2)).unwrap();
+    for name in NAMES {
+        store.create_account(name).unwrap();
+        (0..5).for_each(|seed| deliver(&store, name, seed));
+    }
+    let dora = store.account("dora").unwrap().id();
+    store.close().unwrap();
+    let mut files = sim.files().into_iter();
+    let (name, bytes) = files.find(|(name, _)| name.ends_with(".img")).unwrap();
+    let named = bytes.windows(16).enumerate();
+    let named = named.filter(|(_, bytes)| *bytes == dora.as_bytes());
+    (sim, name, named.map(|(at, _)| at).collect())
+}
+
+fn deliver(store: &Store, name: &str, seed: u64) {
+    let inbox = store.account(name).unwrap().inbox().unwrap();
+    let kept = store.deliver(message(seed, 400), [Delivery::to(&inbox)]);
+    kept.unwrap().wait().unwrap().remove(0).unwrap();
+}
+
+/// Goal: an image file that is to be reclaimed and cannot be read just then is kept; it goes when it can be read.
+/// Fails when: what cannot be read for a moment is given up like what is damaged.
+#[test]
+fn an_image_file_that_cannot_be_read_for_a_moment_is_kept() {
+    let again = |sim: &Sim, run| open(sim, options(run).chain_max(2)).unwrap();
+    let places = imaged().2;
+    assert!(places.len() > 1, "{places:?}");
+    for at in places {
+        let (sim, image, _) = imaged();
+        // The others' images go elsewhere; what is left is dora's.
+        sim.fail_reads(&image, at..at + 1);
+        let store = again(&sim, 1);
+        for seed in 10..60 {
+            (NAMES[..3].iter()).for_each(|name| deliver(&store, name, seed));
+        }
+        store.close().unwrap();
+        let store = again(&sim, 2);
+        (60..90).for_each(|seed| deliver(&store, "anna", seed));
+        let told = store.health().index_error;
+        assert!(told.is_some_and(|error| of_the_disk(&error)), "{at}");
+        store.close().unwrap();
+        assert!(sim.files().contains_key(&image), "{at}: it is given up");
+        sim.heal_reads();
+        let store = again(&sim, 3);
+        (90..99).for_each(|seed| deliver(&store, "anna", seed));
+        store.close().unwrap();
+        assert!(!sim.files().contains_key(&image), "{at}: it stays for ever");
+        let inbox = again(&sim, 4).account("dora").unwrap().inbox().unwrap();
+        assert_eq!(inbox.view().unwrap().len(), 5);
+    }
+}
