@@ -290,7 +290,7 @@ impl View {
             mailbox: self.name.clone(),
             uid,
         };
-        let entry = self.mailbox.get(uid.get()).ok_or_else(missing)?;
-        Message::open(self.store.clone(), entry.record, entry.raw_len)
+        let (record, raw_len) = self.mailbox.source(uid.get()).ok_or_else(missing)?;
+        Message::open(self.store.clone(), record, raw_len)
     }
 }

@@ -109,6 +109,12 @@ impl MailboxFold {
         self.entries.get(uid.into())
     }
 
+    /// The record that delivered a UID's Email, and its length as given: what it takes to find the bytes.
+    pub(crate) fn source(&self, uid: u32) -> Option<(u64, u32)> {
+        let (leaf, at) = self.entries.find(uid.into())?;
+        Some((*leaf.record().get(at)?, *leaf.raw_len().get(at)?))
+    }
+
     /// The UID of an Email's entry here, if it has one.
     pub(crate) fn uid_of(&self, email: u64) -> Option<u32> {
         self.members.get(email).map(|member| member.uid)

@@ -124,11 +124,23 @@ impl<L: Leaf> Tree<L> {
 
     /// The row with this key.
     pub(crate) fn get(&self, key: u64) -> Option<L::Row> {
-        let mut node = &self.root.node;
+        self.find(key).map(|(leaf, at)| leaf.row(at))
+    }
+
+    /// The leaf that has the row with this key, and where in it: for who does not need all of the row.
+    pub(crate) fn find(&self, key: u64) -> Option<(&L, usize)> {
+        let mut child = &self.root;
         loop {
-            match node {
-                Node::Leaf(leaf) => return leaf.find(key).ok().map(|at| leaf.row(at)),
-                Node::Inner(children) => node = &children.get(slot_of(children, key))?.node,
+            match &child.node {
+                Node::Leaf(leaf) => {
+                    // Keys ascend strictly: where none is missing, it lies just so far behind the first.
+                    let guess = usize::try_from(key.checked_sub(child.first)?).ok()?;
+                    if guess < child.count && leaf.key(guess) == key {
+                        return Some((leaf, guess));
+                    }
+                    return leaf.find(key).ok().map(|at| (&**leaf, at));
+                }
+                Node::Inner(children) => child = children.get(slot_of(children, key))?,
             }
         }
     }

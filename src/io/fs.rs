@@ -276,6 +276,10 @@ impl File for RealFile {
         self.map.copied(&self.file, offset, len)
     }
 
+    fn copy_to(&self, buf: &mut [u8], offset: u64) -> io::Result<()> {
+        self.map.copy_to(&self.file, buf, offset)
+    }
+
     fn will_need(&self, offset: u64, len: u64) {
         let len = std::num::NonZeroU64::new(len);
         // A hint. With none, the system would take it for the rest of the file.

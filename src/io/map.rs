@@ -142,6 +142,19 @@ impl Map {
         read(file, offset, len)
     }
 
+    /// As [`copied`](Map::copied), into all of `buf`.
+    ///
+    /// # Errors
+    /// As [`Map::held`].
+    pub(super) fn copy_to(&self, file: &File, buf: &mut [u8], offset: u64) -> io::Result<()> {
+        let end = end_of(offset, buf.len())?;
+        let found = self.state.read().cut(offset, end);
+        if found.is_some_and(|found| found.copy_to(buf)) {
+            return Ok(());
+        }
+        fill(file, offset, buf)
+    }
+
     /// Changes the file's length through `change`, having first forgotten a known length that it may undo.
     ///
     /// # Errors

@@ -203,6 +203,17 @@ pub trait File: fmt::Debug + Send + Sync + 'static {
         Err(not_read(offset, len))
     }
 
+    /// As [`File::copied`], into all of `buf`: for what is small.
+    ///
+    /// # Errors
+    /// As [`File::bytes`].
+    fn copy_to(&self, buf: &mut [u8], offset: u64) -> io::Result<()> {
+        if self.read_at(buf, offset)? < buf.len() {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        Ok(())
+    }
+
     /// A hint: this range will be asked for soon.
     fn will_need(&self, offset: u64, len: u64) {
         let _ = (offset, len);

@@ -15,6 +15,9 @@ use crate::format::{CHUNK, Fault, record};
 use crate::io::{File, Held, not_read};
 use crate::switch::Switch;
 
+/// Most headers of bodies are no longer: of one chunk, or of a few owners.
+const SHORT: usize = 128;
+
 /// A message body that was found.
 #[derive(Clone, Debug)]
 pub(crate) struct Body {
@@ -98,10 +101,20 @@ impl Body {
             body::check_header_len(self.header_len)
                 .map_err(|fault| self.segment.fault(self.header_at, fault))?;
             let (at, len) = (self.header_at, self.header_len as usize);
-            let header = file.copied(at, len);
-            let header = header.map_err(|source| self.unread(file, at, len, source))?;
+            let (mut short, long);
+            let header = if len <= SHORT {
+                short = [0; SHORT];
+                let header = short.get_mut(..len).unwrap_or_default();
+                let read = file.copy_to(header, at);
+                read.map_err(|source| self.unread(file, at, len, source))?;
+                &*header
+            } else {
+                let read = file.copied(at, len);
+                long = read.map_err(|source| self.unread(file, at, len, source))?;
+                &*long
+            };
             // Before anything of a length that it says is read.
-            let header = self.check_header(&header)?;
+            let header = self.check_header(header)?;
             let held = hold()?;
             let verified = header.verify_chunks(from / CHUNK, &held);
             if !held.is_good() {

@@ -70,7 +70,8 @@ impl Footer {
         }
         let at = index * footer::RECORD_ENTRY;
         self.verify_page(segment, at / PAGE)?;
-        let entry = segment.bytes(self.trailer.footer_at + at as u64, footer::RECORD_ENTRY)?;
+        let entry: [u8; footer::RECORD_ENTRY] =
+            segment.array(self.trailer.footer_at + at as u64)?;
         RecordAt::decode(&entry)
             .map(Some)
             .map_err(|fault| segment.fault(self.trailer.footer_at + at as u64, fault))

@@ -263,8 +263,7 @@ impl Segment {
     }
 
     pub(super) fn io(&self, op: &'static str) -> impl Fn(std::io::Error) -> Error {
-        let path = self.path.clone();
-        move |source| Error::io(op, path.clone(), source)
+        move |source| Error::io(op, self.path.clone(), source)
     }
 
     pub(super) fn fault(&self, offset: u64, what: Fault) -> Error {
@@ -298,6 +297,14 @@ impl Segment {
     pub(super) fn bytes(&self, offset: u64, len: usize) -> Result<Bytes> {
         let file = self.file()?;
         file.copied(offset, len).map_err(self.io("read"))
+    }
+
+    /// As [`bytes`](Self::bytes), of a few.
+    pub(super) fn array<const N: usize>(&self, offset: u64) -> Result<[u8; N]> {
+        let mut bytes = [0; N];
+        let read = self.file()?.copy_to(&mut bytes, offset);
+        read.map_err(self.io("read"))?;
+        Ok(bytes)
     }
 
     fn place_of(&self, number: u64) -> Result<RecordAt> {
@@ -471,8 +478,7 @@ impl Segment {
     /// The record, its checksum verified.
     pub(super) fn record(&self, number: u64) -> Result<(RecordHeader, Change)> {
         let at = u64::from(self.place_of(number)?.frame);
-        let len = self.bytes(at + 4, 4)?;
-        let len = u32::from_le_bytes(len.as_ref().try_into().unwrap_or_default()) as usize;
+        let len = u32::from_le_bytes(self.array(at + 4)?) as usize;
         if at == 0 || !(record::HEADER..=record::LEN_MAX).contains(&len) {
             return Err(self.lost(number));
         }
@@ -507,7 +513,7 @@ impl Segment {
 
     /// The body whose header is at `header_at`. What is read here is only where to look: reading the body checks it.
     pub(super) fn body_at(self: &Arc<Self>, number: u64, header_at: u64) -> Result<Body> {
-        let fixed = self.bytes(header_at, body::FIXED)?;
+        let fixed: [u8; body::FIXED] = self.array(header_at)?;
         let word = |at: usize| {
             let bytes = fixed.get(at..at + 4).and_then(|word| word.try_into().ok());
             u32::from_le_bytes(bytes.unwrap_or_default())

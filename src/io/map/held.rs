@@ -74,6 +74,15 @@ impl Held {
         self.is_good().then_some(copy)
     }
 
+    /// As [`copy`](Self::copy), into `buf`, which is as long; whether the copy is good.
+    #[must_use]
+    pub fn copy_to(&self, buf: &mut [u8]) -> bool {
+        if let Some(to) = buf.get_mut(..self.bytes.len()) {
+            to.copy_from_slice(&self.bytes);
+        }
+        self.is_good() && buf.len() == self.bytes.len()
+    }
+
     /// The bytes; whether they are good is then told by [`still_good`](crate::still_good).
     #[must_use]
     pub fn into_bytes(self) -> Bytes {
