@@ -429,3 +429,22 @@ fn the_system_knows_the_time_and_itself() {
         assert!(!ids[..n].contains(id) && *id != [0; 16]);
     }
 }
+
+/// Goal: a lock that is given up a moment later, as a process that was just started gives up its copies of our
+/// descriptors, is waited for. In one of some rounds at least: a busy machine may hold up whoever gives it up.
+#[test]
+fn a_lock_that_is_held_for_a_moment_is_waited_for() {
+    let (_above, path, volume) = volume();
+    let waited = (0..5).any(|_| {
+        let held = volume.lock("LOCK", "copied").unwrap();
+        let moment = std::thread::spawn(move || {
+            std::thread::sleep(Duration::from_millis(30));
+            drop(held);
+        });
+        let locked = volume.lock("LOCK", "next").is_ok();
+        moment.join().unwrap();
+        locked
+    });
+    assert!(waited);
+    assert_eq!(fs::read(path.join("LOCK")).unwrap(), b"next");
+}
