@@ -1,5 +1,5 @@
-//! Reading around the system's memory, where that refuses more than the medium does: it reads many pages at a time, and
-//! gives none of them where one is bad.
+//! Reading, and that around the system's memory, where it refuses more than the medium does: it reads many pages at a time,
+//! and gives none of them where one is bad.
 
 use std::fs::File;
 use std::io;
@@ -12,6 +12,20 @@ use super::is_of_the_medium;
 
 /// No device asks for more: offset, length and memory of a direct read lie at multiples of it.
 const PAGE: usize = 4096;
+
+/// Fills `buf` from `offset` on until the file ends; how much there was.
+pub(super) fn read_into(file: &File, buf: &mut [u8], offset: u64) -> io::Result<usize> {
+    let mut filled = 0;
+    while let Some(rest) = buf.get_mut(filled..).filter(|rest| !rest.is_empty()) {
+        let at = offset.saturating_add(filled as u64);
+        let read = retry_on_intr(|| pread(file, &mut *rest, at));
+        match or_direct(read, file, rest, at)? {
+            0 => break,
+            read => filled += read,
+        }
+    }
+    Ok(filled)
+}
 
 /// What became of a read: where the medium failed, the same bytes page by page from the medium itself. `buf` is what was
 /// to be filled from `offset` on. Any other error, and that of a page that the medium refuses, is passed on.

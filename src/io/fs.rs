@@ -23,7 +23,7 @@ use bytes::Bytes;
 use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, Stat};
 use rustix::io::{Errno, retry_on_intr};
 
-use super::direct::or_direct;
+use super::direct::read_into;
 use super::map::Map;
 use super::{File, Held, Host, Kind, Listed, Open, Storage};
 use crate::switch::Switch;
@@ -230,16 +230,7 @@ struct RealFile {
 
 impl File for RealFile {
     fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
-        let mut filled = 0;
-        while let Some(rest) = buf.get_mut(filled..).filter(|rest| !rest.is_empty()) {
-            let at = advanced(offset, filled)?;
-            let read = retry_on_intr(|| rustix::io::pread(&self.file, &mut *rest, at));
-            match or_direct(read, &self.file, rest, at)? {
-                0 => break,
-                read => filled += read,
-            }
-        }
-        Ok(filled)
+        read_into(&self.file, buf, offset)
     }
 
     fn write_at(&self, parts: &[&[u8]], offset: u64) -> io::Result<()> {
@@ -428,12 +419,6 @@ fn listed(name: &str, stat: &Stat) -> Listed {
     }
 }
 
-/// `offset` plus `by`, refusing what no file can hold.
-fn advanced(offset: u64, by: usize) -> io::Result<u64> {
-    let sum = u64::try_from(by).ok().and_then(|by| offset.checked_add(by));
-    sum.ok_or_else(|| ErrorKind::FileTooLarge.into())
-}
-
 /// Writes all parts: one call, unless the system takes less at a time.
 fn write_all(file: &fs::File, parts: &[&[u8]], mut offset: u64) -> io::Result<()> {
     let mut slices: Vec<IoSlice<'_>> = parts
@@ -448,7 +433,8 @@ fn write_all(file: &fs::File, parts: &[&[u8]], mut offset: u64) -> io::Result<()
         if written == 0 {
             return Err(ErrorKind::WriteZero.into());
         }
-        offset = advanced(offset, written)?;
+        // Never more than a file may be long: the system has just written up to there.
+        offset = offset.saturating_add(written as u64);
         IoSlice::advance_slices(&mut rest, written);
     }
     Ok(())

@@ -47,7 +47,7 @@ pub use self::held::Held;
 pub use self::table::faults;
 
 use self::table::Slot;
-use super::direct::or_direct;
+use super::direct::{or_direct, read_into};
 use super::is_of_the_medium;
 use crate::mail::Flags;
 
@@ -287,26 +287,22 @@ fn read_halves(file: &File, offset: u64, len: usize) -> io::Result<Bytes> {
     let middle = (len / 2).next_multiple_of(STEP);
     let (front, back) = memory.split_at_mut(middle);
     let at = end_of(offset, middle)?;
-    std::thread::scope(|scope| {
+    let by_other = std::thread::scope(|scope| {
         let thread = std::thread::Builder::new().name("mailkeep-read".into());
-        let other = thread.spawn_scoped(scope, || fill(file, at, back))?;
+        let other = thread.spawn_scoped(scope, || fill(file, at, back)).ok();
         fill(file, offset, front)?;
-        other.join().unwrap_or(Err(io::ErrorKind::Other.into()))
+        io::Result::Ok(other.and_then(|other| other.join().ok()))
     })?;
+    // Alone, where no thread was to be had, or it ended otherwise.
+    by_other.unwrap_or_else(|| fill(file, at, back))?;
     Ok(Bytes::from_owner(memory))
 }
 
 /// Reads into all of `memory`.
 fn fill(file: &File, offset: u64, memory: &mut [u8]) -> io::Result<()> {
-    let mut filled = 0;
-    while let Some(rest) = memory.get_mut(filled..).filter(|rest| !rest.is_empty()) {
-        let at = end_of(offset, filled)?;
-        let read = retry_on_intr(|| rustix::io::pread(file, &mut *rest, at));
-        match or_direct(read, file, rest, at)? {
-            // It was longer once: somebody has cut it.
-            0 => return Err(beyond_end(at, rest.len())),
-            read => filled += read,
-        }
+    if read_into(file, memory, offset)? < memory.len() {
+        // It was longer once: somebody has cut it.
+        return Err(beyond_end(offset, memory.len()));
     }
     Ok(())
 }

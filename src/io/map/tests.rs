@@ -208,3 +208,83 @@ fn parts_of_what_is_held() {
     assert!(Held::from(part.into_bytes()).is_mapped());
     assert!(!Held::from(Bytes::from_static(b"x")).is_mapped());
 }
+
+/// Bytes of which no two pieces of the file are alike: each word is its own place.
+fn large(len: usize) -> Vec<u8> {
+    let words = (0_u32..).flat_map(u32::to_le_bytes);
+    words.take(len).collect()
+}
+
+/// Goal: a range that two threads read is the file's, byte by byte, wherever it begins and ends; and so it is mapped.
+#[test]
+fn large_ranges_are_read_whole() {
+    let content = large(HALVED + STEP + 13);
+    let file = file_of(&content);
+    // The last length that one thread reads, the first that two do, odd ones, and all there is.
+    for (offset, len) in [
+        (0, HALVED - 1),
+        (3, HALVED),
+        (1, HALVED + 1),
+        (5, HALVED + STEP + 8),
+        (0, HALVED + STEP + 13),
+    ] {
+        let from = usize::try_from(offset).unwrap();
+        let expected = &content[from..from + len];
+        // Not `assert_eq`: it would print all of it.
+        let copied = Map::default().copied(&file, offset, len).unwrap();
+        assert!(copied == expected, "{len} at {offset}");
+        assert!(still_good(&copied));
+        let held = mapped().held(&file, offset, len).unwrap();
+        assert!(held[..] == *expected, "{len} at {offset}, mapped");
+    }
+}
+
+/// Goal: a large range that leaves the file is refused, also where the file was cut behind our back: in its front half,
+/// between the halves, in its back half.
+#[test]
+fn a_large_range_past_the_end_is_refused() {
+    let len = HALVED + 77;
+    let file = file_of(&large(len));
+    let refused = |map: &Map, offset, len| {
+        // Without what was read: it would be printed.
+        let error = map.copied(&file, offset, len).map(drop).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::UnexpectedEof, "{len} at {offset}");
+    };
+    refused(&Map::default(), 0, len + 1);
+    refused(&Map::default(), 1, len);
+    refused(&Map::default(), HALVED as u64 * 2, len);
+    for cut in [len - 1, HALVED / 2 + STEP, HALVED / 2, 100, 0] {
+        file.set_len(len as u64).unwrap();
+        let map = Map::default();
+        map.copied(&file, 0, len).unwrap();
+        file.set_len(cut as u64).unwrap();
+        refused(&map, 0, len);
+    }
+}
+
+/// Goal: a process that gets no thread more reads large ranges all the same. This test once more, in a process of which
+/// every new thread would need more stack than there is.
+#[test]
+fn a_large_range_is_read_where_no_thread_is_to_be_had() {
+    const INSIDE: &str = "MAILKEEP_TEST_NO_THREADS";
+    if std::env::var_os(INSIDE).is_some() {
+        std::thread::Builder::new().spawn(|| ()).unwrap_err();
+        let content = large(HALVED + 1);
+        let read = Map::default().copied(&file_of(&content), 1, HALVED);
+        assert!(read.unwrap() == content[1..]);
+        return;
+    }
+    let name = "io::map::tests::a_large_range_is_read_where_no_thread_is_to_be_had";
+    let inside = std::process::Command::new(std::env::current_exe().unwrap())
+        .args([name, "--exact", "--test-threads=1"])
+        .env(INSIDE, "1")
+        .env("RUST_MIN_STACK", (1_u64 << 60).to_string())
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&inside.stdout);
+    assert!(
+        inside.status.success() && said.contains("1 passed"),
+        "{said}{}",
+        String::from_utf8_lossy(&inside.stderr)
+    );
+}
