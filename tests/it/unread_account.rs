@@ -4,8 +4,9 @@
 use mailkeep::{Delivery, Error, Options, Store};
 
 use crate::kit::{message, open, options, state};
-use crate::sim::{Call, Fault, Sim};
+use crate::sim::{Call, Fault, SECTOR, Sim};
 
+const LOG: &str = "log/0000000000000001.seg";
 const NAMES: [&str; 4] = ["anna", "bruno", "carla", "dora"];
 
 fn made(run: u64) -> Options {
@@ -170,4 +171,104 @@ fn an_image_file_that_cannot_be_read_for_a_moment_is_kept() {
         let inbox = again(&sim, 4).account("dora").unwrap().inbox().unwrap();
         assert_eq!(inbox.view().unwrap().len(), 5);
     }
+}
+
+/// Where the record lies that creates something of this name, of which nothing else tells.
+fn created(sim: &Sim, name: &str) -> usize {
+    let content = &sim.files()[LOG];
+    let mut places = (0..content.len()).filter(|at| content[*at..].starts_with(name.as_bytes()));
+    let place = places.next().expect("the record that creates it");
+    assert_eq!(places.next(), None);
+    place
+}
+
+/// Goal: an account of which the record that created it is damaged is found by its name for as long as the index knows that,
+/// however often it is loaded, given up and written to, and the store opened again.
+#[test]
+fn an_account_whose_creation_is_damaged_keeps_its_name() {
+    let sim = closed();
+    let hurt = NAMES[1];
+    sim.zero_sector(LOG, created(&sim, hurt) / SECTOR);
+    let mut messages = 0;
+    for run in 1..4 {
+        let store = open(&sim, made(run)).unwrap();
+        for seed in 100 * run..100 * run + 3 {
+            // Loading the next one gives this one up: nothing is kept in memory.
+            NAMES.iter().for_each(|name| deliver(&store, name, seed));
+            let inbox = store.account(hurt).unwrap().inbox().unwrap();
+            let len = inbox.view().unwrap().len();
+            assert!(len > messages, "{run}: {len}");
+            messages = len;
+        }
+        let mut names = store.accounts(None, 100).unwrap();
+        names.sort();
+        assert_eq!(names, NAMES, "{run}");
+        // Later an image has what there is.
+        assert!(run > 1 || store.health().lost_records > 0, "not damaged");
+        store.close().unwrap();
+    }
+    assert!(messages >= 9);
+}
+
+/// Goal: where nothing tells an account's name any more, nobody hears that there is none of that name; of other names that is
+/// as certain as before.
+#[test]
+fn a_name_that_was_lost_is_not_one_that_nobody_has() {
+    let sim = closed();
+    let hurt = NAMES[1];
+    let id = {
+        let store = open(&sim, made(1)).unwrap();
+        store.account(hurt).unwrap().id()
+    };
+    sim.zero_sector(LOG, created(&sim, hurt) / SECTOR);
+    for name in sim.files().keys().filter(|name| name.starts_with("index/")) {
+        sim.lose(name);
+    }
+    let store = open(&sim, made(2)).unwrap();
+    let error = store.account(hurt).map(drop).unwrap_err();
+    assert!(of_the_disk(&error), "{error:?}");
+    let inbox = store.account_by_id(id).unwrap().inbox().unwrap();
+    assert!(inbox.view().unwrap().len() >= 2, "its mail is there");
+    let error = store.account("nobody").map(drop).unwrap_err();
+    assert!(matches!(error, Error::NoSuchAccount { .. }), "{error:?}");
+}
+
+/// Goal: a mailbox that may be in what the disk does not give of an account is not one that does not exist: each sector of
+/// the log in turn.
+#[test]
+fn a_mailbox_that_cannot_be_read_is_not_gone() {
+    let sim = Sim::new();
+    let store = open(&sim, made(0)).unwrap();
+    let anna = store.create_account("anna").unwrap();
+    for (seed, name) in (0..).zip(["Lists", "Sent", "Drafts"]) {
+        let mailbox = anna.create_mailbox(name).unwrap();
+        for to in [&mailbox, &anna.inbox().unwrap()] {
+            let kept = store.deliver(message(seed, 400), [Delivery::to(to)]);
+            kept.unwrap().wait().unwrap().remove(0).unwrap();
+        }
+    }
+    store.close().unwrap();
+    let written = sim.files()[LOG].iter().rposition(|byte| *byte != 0);
+    let mut missed = 0;
+    for sector in 0..=written.unwrap() / SECTOR {
+        let store = open(&sim, made(1)).unwrap();
+        for image in sim.files().keys().filter(|name| name.ends_with(".img")) {
+            sim.fail_reads(image, 0..usize::MAX);
+        }
+        sim.fail_reads(LOG, sector * SECTOR..(sector + 1) * SECTOR);
+        let anna = store.account("anna").unwrap();
+        for name in ["Lists", "Sent", "Drafts"] {
+            if let Err(error) = anna.mailbox(name) {
+                assert!(of_the_disk(&error), "{sector}, {name}: {error:?}");
+                // Some of the account was read.
+                missed += usize::from(anna.mailboxes().is_ok());
+            }
+        }
+        sim.heal_reads();
+        drop((anna, store));
+        let anna = open(&sim, made(2)).unwrap().account("anna").unwrap();
+        let error = anna.mailbox("Nothing").map(drop).unwrap_err();
+        assert!(matches!(error, Error::NoSuchMailbox { .. }), "{error:?}");
+    }
+    assert!(missed > 0, "the account was read as a whole or not at all");
 }
