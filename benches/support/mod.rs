@@ -6,6 +6,7 @@
 
 pub(crate) mod mail;
 pub(crate) mod raw;
+pub(crate) mod seed;
 
 use std::io::Write as _;
 use std::path::PathBuf;

@@ -1,34 +1,22 @@
 //! What the machine says of this process, and its caches.
 
+#[path = "../../benches/support/memory.rs"]
+mod memory;
+
 use std::fs::{self, File};
 use std::io::Read;
 use std::path::Path;
 use std::time::Instant;
 
+pub(crate) use self::memory::Memory;
+use self::memory::field;
 use crate::Result;
 use crate::figures::{Sheet, Target};
 
 /// Anonymous memory that an open store may have, in MiB.
 const ANON_MAX: f64 = 64.0;
 
-/// Memory of this process, in bytes.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Memory {
-    pub(crate) anon: u64,
-    pub(crate) file: u64,
-}
-
 impl Memory {
-    pub(crate) fn now() -> Self {
-        // The sums in status lag behind by some pages of each thread.
-        let rollup = fs::read_to_string("/proc/self/smaps_rollup").unwrap_or_default();
-        let (all, anon) = (field(&rollup, "Rss:"), field(&rollup, "Anonymous:"));
-        Self {
-            anon: 1024 * anon,
-            file: 1024 * all.saturating_sub(anon),
-        }
-    }
-
     /// About the same, at little cost: `now` stops the process for a moment.
     pub(crate) fn glance() -> Self {
         let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
@@ -109,12 +97,6 @@ impl Reading {
         let before = Self::now();
         Self::now().since(before).calls
     }
-}
-
-fn field(text: &str, name: &str) -> u64 {
-    let line = text.lines().find_map(|line| line.strip_prefix(name));
-    let word = line.and_then(|rest| rest.split_whitespace().next());
-    word.and_then(|word| word.parse().ok()).unwrap_or(0)
 }
 
 /// Drops the page cache, where this process may.

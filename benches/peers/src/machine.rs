@@ -1,35 +1,21 @@
 //! What the system says of this process, of files and of the machine.
 
+#[path = "../../support/memory.rs"]
+mod memory;
+
 use std::fs;
 use std::io::{BufReader, Read as _};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
+pub(crate) use self::memory::Memory;
+use self::memory::field;
 use crate::store::Result;
-
-/// Memory of this process, in bytes.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Memory {
-    pub(crate) anon: u64,
-    pub(crate) file: u64,
-}
-
-impl Memory {
-    pub(crate) fn now() -> Self {
-        // The sums in status lag behind by some pages of each thread.
-        let rollup = fs::read_to_string("/proc/self/smaps_rollup").unwrap_or_default();
-        let (all, anon) = (field(&rollup, "Rss:"), field(&rollup, "Anonymous:"));
-        Self {
-            anon: 1024 * anon,
-            file: 1024 * all.saturating_sub(anon),
-        }
-    }
-}
 
 /// Bytes that went to a disk for this process, as the kernel accounts for them.
 pub(crate) fn bytes_written() -> u64 {
     let io = fs::read_to_string("/proc/self/io").unwrap_or_default();
-    field(&io, "\nwrite_bytes:")
+    field(&io, "write_bytes:")
 }
 
 /// Bytes that a block device was told to write: the seventh field of its `stat` counts sectors of 512 bytes.
@@ -132,11 +118,4 @@ fn file_system(folder: &Path) -> String {
         }
     }
     found.1
-}
-
-/// The number behind a name.
-fn field(text: &str, name: &str) -> u64 {
-    let rest = text.split_once(name).map(|(_, rest)| rest);
-    let word = rest.and_then(|rest| rest.split_whitespace().next());
-    word.and_then(|word| word.parse().ok()).unwrap_or(0)
 }

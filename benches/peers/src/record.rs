@@ -1,6 +1,6 @@
 //! What the stores that know nothing of mail keep of a message besides its body, and of a mailbox.
 
-use crate::store::{FLAGGED, Place, Result};
+use crate::store::{FLAGGED, Mail, Place, Result};
 
 /// Length of a message's record.
 pub(crate) const LEN: usize = 32;
@@ -17,6 +17,17 @@ pub(crate) struct Record {
 }
 
 impl Record {
+    /// Of a message that is new.
+    pub(crate) fn of(mail: &Mail, modseq: u64, date: u64, body: u64) -> Self {
+        Self {
+            flags: mail.flags(),
+            size: mail.body.len() as u32,
+            modseq,
+            date,
+            body,
+        }
+    }
+
     pub(crate) fn encode(&self) -> [u8; LEN] {
         let mut out = [0; LEN];
         out[..4].copy_from_slice(&self.flags.to_le_bytes());
@@ -72,7 +83,7 @@ impl Mailbox {
     }
 
     /// A mailbox without a row is new.
-    pub(crate) fn decode(row: Option<&[u8]>) -> Result<Self> {
+    fn decode(row: Option<&[u8]>) -> Result<Self> {
         let Some(row) = row else {
             return Ok(Self {
                 uid_next: 1,
@@ -84,6 +95,13 @@ impl Mailbox {
             uid_next: u32::from_le_bytes(row[..4].try_into()?),
             modseq: u64::from_le_bytes(row[4..].try_into()?),
         })
+    }
+
+    /// The row as the next change leaves it, UIDs apart.
+    pub(crate) fn changed(row: Option<&[u8]>) -> Result<Self> {
+        let mut row = Self::decode(row)?;
+        row.modseq += 1;
+        Ok(row)
     }
 
     /// The next UID.

@@ -68,9 +68,7 @@ impl Fjall {
     /// A mailbox's row as this change leaves it, UIDs apart.
     fn row(&self, place: Place) -> Result<Mailbox> {
         let found = self.mailboxes.get(place.0.to_be_bytes())?;
-        let mut row = Mailbox::decode(found.as_deref())?;
-        row.modseq += 1;
-        Ok(row)
+        Mailbox::changed(found.as_deref())
     }
 
     fn record(&self, place: Place, uid: u32) -> Result<Record> {
@@ -82,10 +80,6 @@ impl Fjall {
 }
 
 impl Store for Fjall {
-    fn create(&self, _: &[Place]) -> Result<()> {
-        Ok(())
-    }
-
     fn deliver(&self, mails: &[Mail]) -> Result<Vec<u32>> {
         let _writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
         let (mut batch, mut uids) = (self.batch(), Vec::with_capacity(mails.len()));
@@ -99,13 +93,7 @@ impl Store for Fjall {
             let mut row = self.row(place)?;
             for (at, mail) in run {
                 let (uid, body) = (row.give(), self.next.fetch_add(1, Ordering::Relaxed));
-                let record = Record {
-                    flags: mail.flags(),
-                    size: mail.body.len() as u32,
-                    modseq: row.modseq,
-                    date,
-                    body,
-                };
+                let record = Record::of(mail, row.modseq, date, body);
                 batch.insert(&self.bodies, body.to_be_bytes(), mail.body);
                 batch.insert(&self.entries, key(place, uid), record.encode());
                 uids[*at] = uid;

@@ -69,9 +69,7 @@ impl Lmdb {
     /// Changes a mailbox's row; returns it as it is then.
     fn row(&self, writer: &RwTxn<'_>, place: Place) -> Result<Mailbox> {
         let table = self.tables.mailboxes;
-        let mut row = Mailbox::decode(table.get(writer, &place.0.to_be_bytes())?)?;
-        row.modseq += 1;
-        Ok(row)
+        Mailbox::changed(table.get(writer, &place.0.to_be_bytes())?)
     }
 
     fn put_row(&self, writer: &mut RwTxn<'_>, place: Place, row: Mailbox) -> Result<()> {
@@ -106,10 +104,6 @@ fn tables(env: &'static Env) -> Result<Tables> {
 }
 
 impl Store for Lmdb {
-    fn create(&self, _: &[Place]) -> Result<()> {
-        Ok(())
-    }
-
     fn deliver(&self, mails: &[Mail]) -> Result<Vec<u32>> {
         let mut writer = self.env.write_txn()?;
         let (mut uids, date) = (Vec::with_capacity(mails.len()), record::now());
@@ -118,13 +112,7 @@ impl Store for Lmdb {
             let mut row = self.row(&writer, place)?;
             for mail in run {
                 let (uid, body) = (row.give(), self.next.fetch_add(1, Ordering::Relaxed));
-                let record = Record {
-                    flags: mail.flags(),
-                    size: mail.body.len() as u32,
-                    modseq: row.modseq,
-                    date,
-                    body,
-                };
+                let record = Record::of(mail, row.modseq, date, body);
                 let id = body.to_be_bytes();
                 let bodies = self.tables.bodies;
                 bodies.put_with_flags(&mut writer, PutFlags::APPEND, &id, mail.body)?;

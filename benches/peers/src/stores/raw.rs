@@ -288,10 +288,6 @@ fn replay(bytes: &[u8]) -> Result<(HashMap<Place, Columns>, u64)> {
 }
 
 impl Store for Raw {
-    fn create(&self, _: &[Place]) -> Result<()> {
-        Ok(())
-    }
-
     fn deliver(&self, mails: &[Mail]) -> Result<Vec<u32>> {
         let entry = |mail: &Mail| Entry {
             what: What::Delivered,

@@ -63,9 +63,7 @@ impl Redb {
 /// A mailbox's row as this change leaves it, UIDs apart.
 fn row(mailboxes: &Table<'_, u32, &[u8]>, place: Place) -> Result<Mailbox> {
     let found = mailboxes.get(place.0)?;
-    let mut row = Mailbox::decode(found.as_ref().map(|found| found.value()))?;
-    row.modseq += 1;
-    Ok(row)
+    Mailbox::changed(found.as_ref().map(|found| found.value()))
 }
 
 fn record(entries: &Table<'_, u64, &[u8]>, place: Place, uid: u32) -> Result<Record> {
@@ -76,10 +74,6 @@ fn record(entries: &Table<'_, u64, &[u8]>, place: Place, uid: u32) -> Result<Rec
 }
 
 impl Store for Redb {
-    fn create(&self, _: &[Place]) -> Result<()> {
-        Ok(())
-    }
-
     fn deliver(&self, mails: &[Mail]) -> Result<Vec<u32>> {
         let writer = self.begin()?;
         let (mut uids, date) = (Vec::with_capacity(mails.len()), record::now());
@@ -92,13 +86,7 @@ impl Store for Redb {
                 let mut row = row(&mailboxes, place)?;
                 for mail in run {
                     let (uid, body) = (row.give(), self.next.fetch_add(1, Ordering::Relaxed));
-                    let record = Record {
-                        flags: mail.flags(),
-                        size: mail.body.len() as u32,
-                        modseq: row.modseq,
-                        date,
-                        body,
-                    };
+                    let record = Record::of(mail, row.modseq, date, body);
                     bodies.insert(body, mail.body)?;
                     entries.insert(number(place, uid), &record.encode()[..])?;
                     uids.push(uid);

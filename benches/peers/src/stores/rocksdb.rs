@@ -98,9 +98,7 @@ impl Rocksdb {
         let found = self
             .database
             .get_pinned_cf(mailboxes, place.0.to_be_bytes())?;
-        let mut row = Mailbox::decode(found.as_deref())?;
-        row.modseq += 1;
-        Ok(row)
+        Mailbox::changed(found.as_deref())
     }
 
     fn record(&self, place: Place, uid: u32) -> Result<Record> {
@@ -115,10 +113,6 @@ impl Rocksdb {
 }
 
 impl Store for Rocksdb {
-    fn create(&self, _: &[Place]) -> Result<()> {
-        Ok(())
-    }
-
     fn deliver(&self, mails: &[Mail]) -> Result<Vec<u32>> {
         let Some(place) = mails.first().map(|mail| mail.place) else {
             return Ok(Vec::new());
@@ -129,13 +123,7 @@ impl Store for Rocksdb {
         let (mut uids, date) = (Vec::with_capacity(mails.len()), record::now());
         for mail in mails {
             let (uid, body) = (row.give(), self.next.fetch_add(1, Ordering::Relaxed));
-            let record = Record {
-                flags: mail.flags(),
-                size: mail.body.len() as u32,
-                modseq: row.modseq,
-                date,
-                body,
-            };
+            let record = Record::of(mail, row.modseq, date, body);
             batch.put_cf(bodies, body.to_be_bytes(), mail.body);
             batch.put_cf(entries, key(place, uid), record.encode());
             uids.push(uid);

@@ -84,10 +84,6 @@ fn step(transaction: &Transaction<'_>, place: Place, count: usize) -> Result<(u3
 }
 
 impl Store for Sqlite {
-    fn create(&self, _: &[Place]) -> Result<()> {
-        Ok(())
-    }
-
     fn deliver(&self, mails: &[Mail]) -> Result<Vec<u32>> {
         self.transact(|transaction| {
             let mut body = transaction.prepare_cached("INSERT INTO body(data) VALUES(?1)")?;
