@@ -230,7 +230,7 @@ fn code_of(line: &str) -> &str {
     line.split_once("//").map_or(line, |(code, _)| code)
 }
 
-/// Every Rust file below a folder, as path from the root of the repository and text.
+/// Every Rust file below a folder, as path from the root of the repository and text, but for what a build left.
 fn sources(root: &Path, folder: &str, found: &mut Vec<(String, String)>) {
     let Ok(entries) = fs::read_dir(root.join(folder)) else {
         return;
@@ -239,7 +239,9 @@ fn sources(root: &Path, folder: &str, found: &mut Vec<(String, String)>) {
         let entry = entry.unwrap();
         let path = format!("{folder}/{}", entry.file_name().to_str().unwrap());
         if entry.file_type().unwrap().is_dir() {
-            sources(root, &path, found);
+            if entry.file_name() != "target" {
+                sources(root, &path, found);
+            }
         } else if path.ends_with(".rs") {
             let text = fs::read_to_string(entry.path()).unwrap();
             found.push((path, text));
@@ -263,6 +265,21 @@ fn the_source_tree_keeps_its_rules() {
         .flat_map(|(path, text)| broken(path, text))
         .collect();
     assert!(found.is_empty(), "\n{}", found.join("\n"));
+}
+
+#[test]
+fn what_a_build_left_is_not_looked_at() {
+    let root = tempfile::tempdir().unwrap();
+    for folder in ["benches/peers/target/debug", "benches/peers/src"] {
+        fs::create_dir_all(root.path().join(folder)).unwrap();
+        fs::write(root.path().join(folder).join("made.rs"), "").unwrap();
+    }
+    let mut files = Vec::new();
+    sources(root.path(), "benches", &mut files);
+    assert_eq!(
+        files,
+        [("benches/peers/src/made.rs".to_owned(), String::new())]
+    );
 }
 
 #[test]
