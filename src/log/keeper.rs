@@ -129,16 +129,23 @@ impl Work {
 
 impl Keeper {
     pub(super) fn start(shared: &Arc<Shared>) -> Result<Self> {
-        let spawn = |name: &str, run: fn(&Shared)| {
-            let shared = Arc::clone(shared);
-            threads::spawn(name, move || run(&shared))
-                .map_err(|source| Error::io("start a thread for", shared_path(), source))
+        let lives: [(_, fn(&Shared)); 2] =
+            [("log", Shared::keep), ("commit", Shared::lead_when_asked)];
+        let mut keeper = Self {
+            threads: Vec::with_capacity(lives.len()),
         };
-        let threads = vec![
-            spawn("log", Shared::keep)?,
-            spawn("commit", Shared::lead_when_asked)?,
-        ];
-        Ok(Self { threads })
+        for (name, run) in lives {
+            let of_thread = Arc::clone(shared);
+            match threads::spawn(name, move || run(&of_thread)) {
+                Ok(thread) => keeper.threads.push(thread),
+                Err(source) => {
+                    // One that went on would keep the writer's lock.
+                    keeper.stop(shared);
+                    return Err(Error::io("start a thread for", shared_path(), source));
+                }
+            }
+        }
+        Ok(keeper)
     }
 
     pub(super) fn stop(self, shared: &Shared) {

@@ -37,6 +37,7 @@ mod io_errors;
 mod kill;
 mod kit;
 mod model;
+mod no_threads;
 mod races;
 mod rebuild;
 mod rules;
