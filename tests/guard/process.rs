@@ -4,18 +4,25 @@ use std::os::unix::process::ExitStatusExt;
 use std::process::{Command, ExitStatus};
 use std::time::{Duration, Instant};
 
+use mailkeep::install_guard;
+
 /// Names the test that this process is for.
 const CHILD: &str = "MAILKEEP_GUARD_CHILD";
 
 /// Runs `act` in a process of its own, which is this test again, and tells how that ended. `name` is the test's.
 pub(crate) fn alone(name: &str, act: impl FnOnce()) -> ExitStatus {
-    if std::env::var(CHILD).is_ok_and(|child| child == name) {
+    alone_as(name, name, act)
+}
+
+/// As [`alone`], for one of several processes of a test, which is told from the others by `child`.
+fn alone_as(name: &str, child: &str, act: impl FnOnce()) -> ExitStatus {
+    if is_child(|found| found == child) {
         act();
         std::process::exit(0);
     }
     let mut child = Command::new(std::env::current_exe().unwrap())
         .args([name, "--exact", "--nocapture", "--test-threads=1"])
-        .env(CHILD, name)
+        .env(CHILD, child)
         .spawn()
         .unwrap();
     let start = Instant::now();
@@ -37,6 +44,29 @@ pub(crate) fn alone(name: &str, act: impl FnOnce()) -> ExitStatus {
 pub(crate) fn survives(name: &str, act: impl FnOnce()) {
     let status = alone(name, act);
     assert!(status.success(), "{name}: {status}");
+}
+
+/// As [`survives`], twice: in a process without the guard, and in one with it, which `act` is told.
+pub(crate) fn survives_both(name: &str, act: impl Fn(bool)) {
+    for (guarded, child) in [(false, "without the guard"), (true, "with the guard")] {
+        let child = format!("{name} {child}");
+        // The process of the one is not that of the other.
+        if is_child(|found| found != child) {
+            continue;
+        }
+        let status = alone_as(name, &child, || {
+            if guarded {
+                install_guard().unwrap();
+            }
+            act(guarded);
+        });
+        assert!(status.success(), "{child}: {status}");
+    }
+}
+
+/// Whether this is a process that a test was given for itself, and that by its name.
+fn is_child(by_name: impl Fn(&str) -> bool) -> bool {
+    std::env::var(CHILD).is_ok_and(|found| by_name(&found))
 }
 
 /// As [`alone`], for an `act` that is to end by `SIGBUS`.

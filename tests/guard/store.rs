@@ -14,7 +14,7 @@ use mailkeep::{
     still_good,
 };
 
-use crate::process::{Dice, env, seconds, survives};
+use crate::process::{Dice, env, seconds, survives, survives_both};
 
 fn options() -> Options {
     Options::new()
@@ -203,22 +203,10 @@ fn segments_are_cut_under_eight_readers() {
 /// since: with the guard, without it, whole, in part and as CRLF.
 #[test]
 fn a_verified_message_that_is_gone_is_refused() {
-    survives("store::a_verified_message_that_is_gone_is_refused", || {
-        gone(false)
-    });
-}
-
-/// Goal: as above, mapped.
-#[test]
-fn a_verified_and_mapped_message_that_is_gone_is_refused() {
-    let name = "store::a_verified_and_mapped_message_that_is_gone_is_refused";
-    survives(name, || gone(true));
+    survives_both("store::a_verified_message_that_is_gone_is_refused", gone);
 }
 
 fn gone(guarded: bool) {
-    if guarded {
-        install_guard().unwrap();
-    }
     type Read = fn(&mailkeep::Message) -> mailkeep::Result<usize>;
     let reads: [Read; 5] = [
         |message| message.bytes().map(|bytes| bytes.len()),
@@ -331,24 +319,12 @@ fn cut_in_the_middle(verified_before: bool, part: usize) {
 /// as damaged there, and nothing beyond the file is touched.
 #[test]
 fn lengths_in_a_header_are_not_believed() {
-    survives("store::lengths_in_a_header_are_not_believed", || {
-        lengths(false)
-    });
+    survives_both("store::lengths_in_a_header_are_not_believed", |_| lengths());
 }
 
-/// Goal: as above, in a process that maps.
-#[test]
-fn lengths_in_a_header_are_not_believed_with_the_guard() {
-    let name = "store::lengths_in_a_header_are_not_believed_with_the_guard";
-    survives(name, || lengths(true));
-}
-
-fn lengths(guarded: bool) {
+fn lengths() {
     use mailkeep::format::body::{BodyHeader, sign};
     use mailkeep::format::segment::SegmentHeader;
-    if guarded {
-        install_guard().unwrap();
-    }
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("mail");
     let (store, inbox, _) = filled(&path, 0);
@@ -490,21 +466,10 @@ fn shown(view: &View) -> String {
 /// what the next opening finds, are as if nothing had happened.
 #[test]
 fn images_are_cut_under_a_view() {
-    survives("store::images_are_cut_under_a_view", || images(false));
+    survives_both("store::images_are_cut_under_a_view", |_| images());
 }
 
-/// Goal: as above, in a process that maps.
-#[test]
-fn images_are_cut_under_a_view_with_the_guard() {
-    survives("store::images_are_cut_under_a_view_with_the_guard", || {
-        images(true)
-    });
-}
-
-fn images(guarded: bool) {
-    if guarded {
-        install_guard().unwrap();
-    }
+fn images() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("mail");
     let count = env("MAILKEEP_GUARD_MESSAGES", 400);
