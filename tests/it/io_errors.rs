@@ -19,17 +19,6 @@ const ERRORS: [fn() -> io::Error; 6] = [
     || io::Error::from_raw_os_error(12),
 ];
 
-/// Calls that change the disk; reads go on.
-const CHANGES: &[Call] = &[
-    Call::CreateFolder,
-    Call::Rename,
-    Call::Remove,
-    Call::SyncDir,
-    Call::Write,
-    Call::Sync,
-    Call::SetLen,
-];
-
 /// What a run that was hurt had acknowledged as durable, and at all.
 struct Outcome {
     least: String,
@@ -197,14 +186,14 @@ fn each_call(calls: &'static [Call], forever: bool, change: impl Fn(&mut Fault))
 #[test]
 fn a_call_fails_once() {
     for error in ERRORS {
-        each_call(CHANGES, false, |fault| fault.error = error);
+        each_call(Call::CHANGES, false, |fault| fault.error = error);
     }
 }
 
 #[test]
 fn calls_fail_from_one_on() {
     for error in ERRORS {
-        each_call(CHANGES, true, |fault| fault.error = error);
+        each_call(Call::CHANGES, true, |fault| fault.error = error);
     }
 }
 

@@ -97,6 +97,19 @@ pub(crate) enum Call {
     Bytes,
 }
 
+impl Call {
+    /// Those that change the disk; reads go on.
+    pub(crate) const CHANGES: &[Self] = &[
+        Self::CreateFolder,
+        Self::Rename,
+        Self::Remove,
+        Self::SyncDir,
+        Self::Write,
+        Self::Sync,
+        Self::SetLen,
+    ];
+}
+
 /// What became of unsynced pages when a sync failed. In every case a later sync returns `Ok`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum SyncFails {
