@@ -134,3 +134,21 @@ pub(crate) fn split_mbox(mbox: &[u8]) -> Vec<Vec<u8>> {
     };
     messages.into_iter().map(unwrap).collect()
 }
+
+/// All files below a directory, in order.
+pub(crate) fn files(directory: &Path) -> Vec<PathBuf> {
+    let (mut found, mut rest) = (Vec::new(), vec![directory.to_path_buf()]);
+    while let Some(path) = rest.pop() {
+        if path.is_dir() {
+            rest.extend(
+                std::fs::read_dir(&path)
+                    .unwrap()
+                    .map(|entry| entry.unwrap().path()),
+            );
+        } else {
+            found.push(path);
+        }
+    }
+    found.sort();
+    found
+}

@@ -10,7 +10,7 @@ use mailkeep::format::manifest::Manifest;
 use mailkeep::{Options, Store};
 use serde_json::{Value, json};
 
-use crate::cli::{arg, command, run, split_mbox};
+use crate::cli::{arg, command, files, run, split_mbox};
 
 const MBOX: &str = "\
 From anna@example.it Thu Jan  1 02:00:00 2004 +0200\n\
@@ -373,21 +373,12 @@ fn rebuild_makes_the_index_anew() {
 }
 
 /// All files below a directory with their bytes, in order of their names.
-fn files(root: &Path) -> Vec<(String, Vec<u8>)> {
-    let mut found = Vec::new();
-    let mut rest = vec![root.to_path_buf()];
-    while let Some(path) = rest.pop() {
-        if path.is_dir() {
-            rest.extend(
-                fs::read_dir(&path)
-                    .unwrap()
-                    .map(|entry| entry.unwrap().path()),
-            );
-        } else {
-            let name = arg(path.strip_prefix(root).unwrap()).to_owned();
-            found.push((name, fs::read(&path).unwrap()));
-        }
-    }
+fn contents(root: &Path) -> Vec<(String, Vec<u8>)> {
+    let named = |path: PathBuf| {
+        let name = arg(path.strip_prefix(root).unwrap()).to_owned();
+        (name, fs::read(&path).unwrap())
+    };
+    let mut found: Vec<_> = files(root).into_iter().map(named).collect();
     found.sort();
     found
 }
@@ -396,7 +387,7 @@ fn files(root: &Path) -> Vec<(String, Vec<u8>)> {
 fn reading_changes_nothing() {
     let case = Case::new();
     let store = case.dir.path().join("store");
-    let before = files(&store);
+    let before = contents(&store);
     for (verb, more) in [
         ("list", &["--account", "anna", "--mailbox", "INBOX"][..]),
         ("show", &["--account", "anna", "--uid", "1"]),
@@ -413,7 +404,7 @@ fn reading_changes_nothing() {
         &["--account", "anna", "--format", "mbox", &case.path("out")],
     ))
     .well();
-    assert!(files(&store) == before);
+    assert!(contents(&store) == before);
 }
 
 #[test]
@@ -430,7 +421,7 @@ fn export_to_mbox() {
         "looks_like_other": 0, "flags_lost": 0, "recovery": null, "seconds": null,
     });
     assert_eq!(json, expected);
-    let found = files(Path::new(&all));
+    let found = contents(Path::new(&all));
     let names: Vec<_> = found.iter().map(|(name, _)| name.as_str()).collect();
     assert_eq!(names, ["INBOX.mbox", "Lists.mbox", "Lists/a.mbox"]);
     assert_eq!(split_mbox(&found[0].1), bodies());
@@ -476,7 +467,7 @@ fn export_to_files() {
     let case = Case::new();
     let out = case.path("out");
     run(case.args("export", &["--account", "anna", "--format", "eml", &out])).well();
-    let found = files(Path::new(&out));
+    let found = contents(Path::new(&out));
     let names: Vec<_> = found.iter().map(|(name, _)| name.as_str()).collect();
     let expected = [
         "INBOX/1.eml",

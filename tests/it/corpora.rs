@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use mailkeep::{Options, Store};
 use serde_json::{Value, json};
 
-use crate::cli::{arg, command, corpora, git_blob, run, split_mbox, unzstd};
+use crate::cli::{arg, command, corpora, files, git_blob, run, split_mbox, unzstd};
 
 /// A store in a folder of its own.
 struct Case {
@@ -37,19 +37,16 @@ impl Case {
         run([&args[..], more].concat()).well().json()
     }
 
+    fn export(&self, account: &str, mailbox: &str, format: &str, out: &Path) {
+        let from = ["--account", account, "--mailbox", mailbox];
+        let to = ["--format", format, arg(out)];
+        run([&["export", &self.store], &from[..], &to[..]].concat()).well();
+    }
+
     /// All messages of a mailbox as an export gives them, by UID.
     fn export_eml(&self, account: &str, mailbox: &str, count: usize) -> Vec<Vec<u8>> {
         let out = tempfile::tempdir_in(self.dir.path()).unwrap();
-        let args = [
-            "--account",
-            account,
-            "--mailbox",
-            mailbox,
-            "--format",
-            "eml",
-            arg(out.path()),
-        ];
-        run([&["export", &self.store], &args[..]].concat()).well();
+        self.export(account, mailbox, "eml", out.path());
         assert_eq!(fs::read_dir(out.path()).unwrap().count(), count);
         let file = |uid| fs::read(out.path().join(format!("{uid}.eml"))).unwrap();
         (1..=count).map(file).collect()
@@ -57,16 +54,7 @@ impl Case {
 
     fn export_mbox(&self, account: &str, mailbox: &str) -> Vec<Vec<u8>> {
         let out = self.path("out.mbox");
-        let args = [
-            "--account",
-            account,
-            "--mailbox",
-            mailbox,
-            "--format",
-            "mbox",
-            arg(&out),
-        ];
-        run([&["export", &self.store], &args[..]].concat()).well();
+        self.export(account, mailbox, "mbox", &out);
         let messages = split_mbox(&fs::read(&out).unwrap());
         fs::remove_file(&out).unwrap();
         messages
@@ -240,24 +228,6 @@ fn imagej_devel_has_all_its_messages() {
     make_up(&unzstd(&mbox), &messages, &mbox);
     assert!(case.export_mbox("a", "INBOX") == messages);
     assert!(case.export_eml("a", "INBOX", 2_718) == messages);
-}
-
-/// All files below a directory, in order.
-fn files(directory: &Path) -> Vec<PathBuf> {
-    let (mut found, mut rest) = (Vec::new(), vec![directory.to_path_buf()]);
-    while let Some(path) = rest.pop() {
-        if path.is_dir() {
-            rest.extend(
-                fs::read_dir(&path)
-                    .unwrap()
-                    .map(|entry| entry.unwrap().path()),
-            );
-        } else {
-            found.push(path);
-        }
-    }
-    found.sort();
-    found
 }
 
 #[test]

@@ -8,7 +8,7 @@ use std::ops::Range;
 use mailkeep::AccountId;
 use mailkeep::format::batch::BatchHead;
 use mailkeep::format::body::BodyHeader;
-use mailkeep::format::change::{BodyAt, Change};
+use mailkeep::format::change::{BodyAt, Change, Deliver};
 use mailkeep::format::record::Frame;
 use mailkeep::format::segment::{Holds, Place, SegmentHeader};
 use mailkeep::format::{PAGE, SECTOR};
@@ -363,7 +363,14 @@ fn apply(mail: &mut Mail, record: &Record) {
         change,
     } = record;
     let (account, mailbox) = (*account, *mailbox);
-    let body_of = |body| body_of(*number, body);
+    let arrive = |mail: &mut Mail, deliver: &Deliver| {
+        let entry = Entry {
+            body: body_of(*number, deliver.body),
+            record: *number,
+            flags: deliver.flags.bits(),
+        };
+        mail.insert((account, mailbox, deliver.uid.get()), entry);
+    };
     let transfer = |mail: &mut Mail, source: u32, from: u32, to: u32, take: bool| {
         let key = (account, source, from);
         let entry = if take {
@@ -378,25 +385,8 @@ fn apply(mail: &mut Mail, record: &Record) {
     match change {
         Change::DeleteAccount { .. } => mail.retain(|key, _| key.0 != account),
         Change::DeleteMailbox => mail.retain(|key, _| (key.0, key.1) != (account, mailbox)),
-        Change::Deliver(deliver) => {
-            let flags = deliver.flags.bits();
-            let entry = Entry {
-                body: body_of(deliver.body),
-                record: *number,
-                flags,
-            };
-            mail.insert((account, mailbox, deliver.uid.get()), entry);
-        }
-        Change::Assign(assign) => {
-            let deliver = &assign.deliver;
-            let flags = deliver.flags.bits();
-            let entry = Entry {
-                body: body_of(deliver.body),
-                record: *number,
-                flags,
-            };
-            mail.insert((account, mailbox, deliver.uid.get()), entry);
-        }
+        Change::Deliver(deliver) => arrive(mail, deliver),
+        Change::Assign(assign) => arrive(mail, &assign.deliver),
         Change::Flag(flag) => {
             for (key, entry) in mail.range_mut((account, mailbox, 0)..=(account, mailbox, u32::MAX))
             {

@@ -99,7 +99,7 @@ mod command {
 
     use super::super::monsters::{Monster, all};
     use super::{Kept, Sim, assert_whole, check, keep, lose_all, open, options};
-    use crate::cli::{arg, corpora, run};
+    use crate::cli::{arg, corpora, files, run};
 
     /// All messages of a mailbox, in order.
     fn read(store: &Path, account: &str) -> Vec<Digest> {
@@ -216,16 +216,7 @@ mod command {
     fn torture_mail_comes_back() {
         let Some(root) = corpora() else { return };
         let mut messages: Vec<Monster> = Vec::new();
-        let mut rest = vec![root.join("torture")];
-        while let Some(path) = rest.pop() {
-            if path.is_dir() {
-                rest.extend(
-                    fs::read_dir(&path)
-                        .unwrap()
-                        .map(|entry| entry.unwrap().path()),
-                );
-                continue;
-            }
+        for path in files(&root.join("torture")) {
             let raw = fs::read(&path).unwrap();
             if !raw.is_empty() {
                 messages.push((arg(&path).to_owned(), raw));

@@ -103,6 +103,19 @@ pub(super) struct Numbers {
     pub(super) modseq: u64,
 }
 
+impl History<Option<String>> {
+    /// It is created, under an id that nothing had before.
+    pub(super) fn begin(&mut self, before: usize, after: usize, name: &str) {
+        assert_eq!(self.0.len(), 1, "an id is given once");
+        self.0.push(Step {
+            before,
+            after,
+            durable: true,
+            value: Some(name.to_owned()),
+        });
+    }
+}
+
 /// All that is known of a run, or of one thread's part in it.
 #[derive(Default)]
 pub(super) struct Histories {

@@ -385,13 +385,7 @@ impl<'a> Worker<'a> {
         let Some((id, mailbox)) = done else { return };
         let history = self.known.mailboxes.entry((id, mailbox));
         let history = history.or_insert_with(History::new);
-        assert_eq!(history.0.len(), 1, "an id is given once");
-        history.0.push(Step {
-            before,
-            after,
-            durable: true,
-            value: Some(name.clone()),
-        });
+        history.begin(before, after, &name);
         self.mailbox = Some(Owned {
             account: id,
             mailbox,
@@ -465,13 +459,7 @@ impl<'a> Worker<'a> {
         let Some(account) = done else { return };
         let history = self.known.accounts.entry(account);
         let history = history.or_insert_with(History::new);
-        assert_eq!(history.0.len(), 1, "an id is given once");
-        history.0.push(Step {
-            before,
-            after,
-            durable: true,
-            value: Some(name.clone()),
-        });
+        history.begin(before, after, &name);
         self.account = Some(Owned {
             account,
             mailbox: 0,
