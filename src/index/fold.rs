@@ -12,7 +12,7 @@ use super::expunged::Expunged;
 use super::keywords::Keywords;
 use super::mailbox::MailboxFold;
 use crate::format::change::{
-    Change, CreateMailbox, Deliver, Fence, Flag, MailboxProperties, Transfer,
+    Change, CreateMailbox, Deliver, Fence, Flag, MailboxProperties, Transfer, Transferred,
 };
 use crate::format::record::RecordHeader;
 use crate::mail::{AccountId, Flags, Keyword, MailboxName, UidValidity};
@@ -395,7 +395,7 @@ impl Fold {
 
     fn flag(&mut self, header: &RecordHeader, flag: &Flag) {
         self.with_mailbox(header, None, |mailbox, keywords| {
-            for entry in mailbox.select(&flag.uids) {
+            mailbox.change(&flag.uids, |entry| {
                 let (flags, set) = flag.outcome(entry.flags, keywords.get(entry.keywords));
                 let number = match set {
                     None => entry.keywords,
@@ -405,27 +405,23 @@ impl Fold {
                         number
                     }
                 };
-                mailbox.replace(Entry {
+                Some(Entry {
                     flags,
                     keywords: number,
                     modseq: header.modseq,
-                    ..entry
-                });
-            }
+                    ..*entry
+                })
+            });
         });
     }
 
     fn transfer(&mut self, header: &RecordHeader, transfer: &Transfer, moved: bool) {
-        for pair in &transfer.entries {
-            let source = self.mailboxes.get(&transfer.source);
-            let Some(entry) = source.and_then(|source| source.get(pair.from.get())) else {
-                continue;
-            };
-            self.next_email = self.next_email.max(pair.email.saturating_add(1));
-            if moved && let Some(source) = self.mailbox_mut(transfer.source) {
-                source.remove(pair.from.get(), header.modseq);
-            }
-            self.with_mailbox(header, Some(transfer.uid_validity), |mailbox, keywords| {
+        let found = self.taken(header, transfer, moved);
+        let emails = found.iter().map(|(pair, _)| pair.email.saturating_add(1));
+        let Some(next) = emails.max() else { return };
+        self.next_email = self.next_email.max(next);
+        self.with_mailbox(header, Some(transfer.uid_validity), |mailbox, keywords| {
+            for (pair, entry) in found {
                 let number = if moved {
                     entry.keywords
                 } else {
@@ -440,7 +436,29 @@ impl Fold {
                     save_date: transfer.save_date,
                     ..entry
                 });
-            });
+            }
+        });
+    }
+
+    /// The entries that a transfer names and that are there; taken out where they are moved.
+    fn taken<'a>(
+        &mut self,
+        header: &RecordHeader,
+        transfer: &'a Transfer,
+        moved: bool,
+    ) -> Vec<(&'a Transferred, Entry)> {
+        let pairs = transfer.entries.iter();
+        if moved {
+            let source = self.mailbox_mut(transfer.source);
+            let mut take = source.map(|source| |uid: u32| source.remove(uid, header.modseq));
+            pairs
+                .filter_map(|pair| Some((pair, take.as_mut()?(pair.from.get())?)))
+                .collect()
+        } else {
+            let source = self.mailboxes.get(&transfer.source);
+            pairs
+                .filter_map(|pair| Some((pair, source?.get(pair.from.get())?)))
+                .collect()
         }
     }
 }

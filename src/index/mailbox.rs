@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::buckets::Buckets;
 use super::entry::{Entry, EntryLeaf, Member, MemberLeaf};
 use super::expunged::Expunged;
-use super::tree::Tree;
+use super::tree::{Leaf, Tree};
 use crate::format::change::MailboxProperties;
 use crate::mail::{Flags, Uid, UidSet, UidValidity};
 
@@ -152,13 +152,20 @@ impl MailboxFold {
         Some(entry)
     }
 
-    /// Replaces an entry (same UID, Email and size).
-    pub(crate) fn replace(&mut self, entry: Entry) {
-        if let Some(before) = self.entries.update(entry.uid.into(), entry) {
-            self.buckets.touch(entry.uid);
-            self.counters.take(&before);
-            self.counters.add(&entry);
-            self.modseq = self.modseq.max(entry.modseq);
+    /// Replaces the entries of `uids` by what `act` makes of them (same UID, Email and size), in order; those of which it
+    /// makes nothing stay.
+    pub(crate) fn change(&mut self, uids: &UidSet, mut act: impl FnMut(&Entry) -> Option<Entry>) {
+        let mut replaced = |before: &Entry| {
+            let after = act(before)?;
+            self.buckets.touch(after.uid);
+            self.counters.take(before);
+            self.counters.add(&after);
+            self.modseq = self.modseq.max(after.modseq);
+            Some(after)
+        };
+        for (first, last) in uids.ranges() {
+            let keys = u64::from(first.get())..=last.get().into();
+            self.entries.change(keys, &mut replaced);
         }
     }
 
@@ -171,23 +178,23 @@ impl MailboxFold {
 
     /// The entries of `uids` that exist, in order. Costs by what exists, not by how wide the set is.
     pub(crate) fn select(&self, uids: &UidSet) -> Vec<Entry> {
-        let mut found = Vec::new();
-        for (first, last) in uids.ranges() {
+        self.find(uids).map(|(leaf, at)| leaf.row(at)).collect()
+    }
+
+    /// The same as leaves and places in them: for who does not need all columns.
+    pub(crate) fn find<'a>(
+        &'a self,
+        uids: &'a UidSet,
+    ) -> impl Iterator<Item = (&'a EntryLeaf, usize)> {
+        uids.ranges().iter().flat_map(|(first, last)| {
             let from = self.entries.rank(first.get().into());
             let (leaves, skip) = self.entries.leaves_from(from);
-            let mut skip = skip;
-            'range: for leaf in leaves {
-                for at in skip..super::tree::Leaf::len(leaf) {
-                    let entry = super::tree::Leaf::row(leaf, at);
-                    if entry.uid > last.get() {
-                        break 'range;
-                    }
-                    found.push(entry);
-                }
-                skip = 0;
-            }
-        }
-        found
+            let skips = std::iter::once(skip).chain(std::iter::repeat(0));
+            let rows = leaves
+                .zip(skips)
+                .flat_map(|(leaf, skip)| (skip..leaf.len()).map(move |at| (leaf, at)));
+            rows.take_while(|(leaf, at)| leaf.key(*at) <= last.get().into())
+        })
     }
 
     /// The entries that came or changed after `since`, and the UIDs that went; `None` where not all of those are known.

@@ -173,18 +173,24 @@ impl Draft {
             name: format!("#{id}"),
         })?;
         let mut done = Flagged::default();
-        for entry in mailbox.select(uids) {
-            let Some(uid) = Uid::new(entry.uid) else {
+        let floor = mailbox.modseq_floor;
+        for (leaf, at) in mailbox.find(uids) {
+            let columns = (
+                leaf.uid().get(at),
+                leaf.flags().get(at),
+                leaf.keywords().get(at),
+            );
+            let (Some(uid), Some(had), Some(set)) = columns else {
                 continue;
             };
-            if unchanged_since
-                .is_some_and(|since| entry.modseq.max(mailbox.modseq_floor) > since.get())
-            {
+            let Some(uid) = Uid::new(*uid) else { continue };
+            let changed_at = || leaf.modseq().get(at).map_or(0, |modseq| floor.max(*modseq));
+            if unchanged_since.is_some_and(|since| changed_at() > since.get()) {
                 done.modified.insert(uid);
                 continue;
             }
-            let (flags, keywords) = flag.outcome(entry.flags, fold.keywords.get(entry.keywords));
-            if flags != entry.flags || keywords.is_some() {
+            let (flags, keywords) = flag.outcome(*had, fold.keywords.get(*set));
+            if flags != *had || keywords.is_some() {
                 done.changed.insert(uid);
             }
         }

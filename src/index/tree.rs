@@ -16,6 +16,7 @@
 //! There is no lower bound on how full a node is. Rows added at the end leave full nodes behind, and a
 //! removal joins siblings as soon as both fit into one, so memory follows the rows that are left.
 
+use std::ops::RangeInclusive;
 use std::slice;
 use std::sync::Arc;
 
@@ -235,6 +236,16 @@ impl<L: Leaf> Tree<L> {
         }
     }
 
+    /// Replaces the rows with keys in `keys` by what `act` makes of them, each with the key it has, in order; those of
+    /// which it makes nothing stay. A leaf where all stay is not copied.
+    pub(crate) fn change(
+        &mut self,
+        keys: RangeInclusive<u64>,
+        act: &mut impl FnMut(&L::Row) -> Option<L::Row>,
+    ) {
+        self.root.change(&keys, act);
+    }
+
     /// Takes the row with this key out and returns it; changes nothing if there is none.
     pub(crate) fn remove(&mut self, key: u64) -> Option<L::Row> {
         let row = self.root.remove(key)?;
@@ -336,6 +347,33 @@ impl<L: Leaf> Child<L> {
         };
         self.count -= 1;
         Some(row)
+    }
+
+    fn change(
+        &mut self,
+        keys: &RangeInclusive<u64>,
+        act: &mut impl FnMut(&L::Row) -> Option<L::Row>,
+    ) {
+        match &mut self.node {
+            Node::Leaf(leaf) => {
+                let from = leaf.find(*keys.start()).unwrap_or_else(|at| at);
+                for at in from..leaf.len() {
+                    if leaf.key(at) > *keys.end() {
+                        break;
+                    }
+                    if let Some(row) = act(&leaf.row(at)) {
+                        Arc::make_mut(leaf).set(at, row);
+                    }
+                }
+            }
+            Node::Inner(children) => {
+                let slots = slot_of(children, *keys.start())..=slot_of(children, *keys.end());
+                let children = Arc::make_mut(children).get_mut(slots).unwrap_or_default();
+                children
+                    .iter_mut()
+                    .for_each(|child| child.change(keys, act));
+            }
+        }
     }
 
     /// Takes over all rows of the sibling to the right if they fit; the caller then drops that one.

@@ -211,8 +211,12 @@ impl Storage for Directory {
                 TryLockError::WouldBlock => ErrorKind::WouldBlock.into(),
                 TryLockError::Error(error) => error,
             })?;
-        file.set_len(0)?;
-        write_all(&file, &[owner.as_bytes()], 0)?;
+        // Over what is there, of one length: cutting a file takes time on some disks.
+        let line = format!("{owner:<LOCK_LINE$}\n");
+        write_all(&file, &[line.as_bytes()], 0)?;
+        if file.metadata()?.len() > line.len() as u64 {
+            file.set_len(line.len() as u64)?;
+        }
         Ok(Box::new(file))
     }
 
@@ -220,6 +224,9 @@ impl Storage for Directory {
         self.path.display().to_string()
     }
 }
+
+/// What stands in a lock file is at least so long, in bytes.
+const LOCK_LINE: usize = 127;
 
 /// One open file of a [`Directory`].
 #[derive(Debug)]

@@ -50,6 +50,8 @@ pub(super) struct Work {
     /// Whether segments are prepared at all, and whether this one has not asked for the next yet.
     prepares: bool,
     prepare: AtomicBool,
+    /// Removing a large file takes long on some disks: not while an opening waits.
+    leftovers: Mutex<Vec<String>>,
     leader_wanted: Mutex<bool>,
     lead: Condvar,
 }
@@ -74,8 +76,10 @@ pub(super) struct Keeper {
 }
 
 impl Work {
-    pub(super) fn new(prepare: bool) -> Self {
+    /// `leftovers` are files of an earlier run that nothing needs.
+    pub(super) fn new(prepare: bool, leftovers: Vec<String>) -> Self {
         Self {
+            leftovers: Mutex::new(leftovers),
             prepares: prepare,
             prepare: AtomicBool::new(prepare),
             ..Self::default()
@@ -196,6 +200,7 @@ impl Shared {
     /// The log thread.
     fn keep(&self) {
         let mut seen = 0;
+        self.remove_leftovers();
         loop {
             self.work_now();
             self.sync_much();
@@ -289,6 +294,14 @@ impl Shared {
     fn has_unsynced(&self) -> bool {
         let writer = self.writer.lock();
         writer.written > writer.durable
+    }
+
+    /// Removes what an earlier run left. A failure costs the space, until the next opening.
+    pub(super) fn remove_leftovers(&self) {
+        let leftovers = std::mem::take(&mut *self.work.leftovers.lock());
+        for name in leftovers {
+            let _ = self.storage.remove(&name);
+        }
     }
 
     /// Removes a spare that was not needed: the next opening would, and a closed store should not keep the space.

@@ -251,6 +251,9 @@ fn was_removed(storage: &dyn Storage, edit: &Edit) -> bool {
     found.is_err_and(|error| error.kind() == std::io::ErrorKind::NotFound)
 }
 
+/// Edits that are read at once.
+const AT_ONCE: usize = 64;
+
 /// The edits that MANIFEST counts. A single bad one is passed on as such: the segment's own header says most of it.
 fn read_edits(
     file: &dyn File,
@@ -274,11 +277,16 @@ fn read_edits(
         return Err(Error::Foreign { path: path.into() });
     }
     let mut edits = Vec::new();
-    let mut bytes = vec![0; segments::EDIT_LEN];
-    for index in 0..manifest.edits {
-        file.read_at(&mut bytes, segments::offset(index))
-            .map_err(io)?;
-        edits.push(Edit::decode(store, index, &bytes));
+    let mut bytes = [0; AT_ONCE * segments::EDIT_LEN];
+    for first in (0..manifest.edits).step_by(AT_ONCE) {
+        let read = file.read_at(&mut bytes, segments::offset(first));
+        let read = bytes.get(..read.map_err(io)?).unwrap_or_default();
+        // The length was looked at: what is missing now is damage of those edits.
+        let parts = read
+            .chunks(segments::EDIT_LEN)
+            .chain(std::iter::repeat(&[][..]));
+        let edits_here = (first..manifest.edits).take(AT_ONCE).zip(parts);
+        edits.extend(edits_here.map(|(index, bytes)| Edit::decode(store, index, bytes)));
     }
     Ok(edits)
 }

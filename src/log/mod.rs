@@ -25,6 +25,7 @@ mod large;
 mod ledger;
 mod lost;
 mod merged;
+mod places;
 mod position;
 mod queue;
 mod recovery;

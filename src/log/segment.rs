@@ -13,6 +13,7 @@ use super::body::{Body, Verified};
 use super::files::{Files, Slot};
 use super::footing::{self, Footer};
 use super::ledger::allow;
+use super::places::Places;
 use super::walk;
 use crate::error::{Error, Result};
 use crate::format::body;
@@ -52,12 +53,8 @@ pub(crate) struct Segment {
 /// Where the records are.
 #[derive(Debug)]
 enum Table {
-    /// In memory. The first `skipped` of them lie in front of `unread`, and were not read yet.
-    Open {
-        places: Vec<RecordAt>,
-        skipped: usize,
-        unread: u64,
-    },
+    /// In memory. Those in front of the first of them lie in front of `unread`, and were not read yet.
+    Open { places: Places, unread: u64 },
     /// In the footer, of which the trailer was not read yet.
     Listed,
     /// In the footer.
@@ -94,8 +91,7 @@ impl Segment {
         files: &Arc<Files>,
     ) -> Self {
         let table = Table::Open {
-            places: Vec::new(),
-            skipped: 0,
+            places: Places::from(header.first_record),
             unread: PAGE as u64,
         };
         let known = Known {
@@ -181,10 +177,10 @@ impl Segment {
     pub(super) fn next_record(&self) -> u64 {
         let listed = self.next_record.load(Ordering::Acquire);
         let read = match &*self.table.read() {
-            Table::Open { places, .. } => places.len() as u64,
+            Table::Open { places, .. } => places.next(),
             _ => 0,
         };
-        listed.max(self.first_record() + read)
+        listed.max(read).max(self.first_record())
     }
 
     /// Tells the number of the first record behind it, where the list does not.
@@ -215,32 +211,22 @@ impl Segment {
     /// Adds the places of records from `first` on; numbers between that were burned stay empty.
     pub(super) fn extend(&self, first: u64, added: impl Iterator<Item = RecordAt>) {
         if let Table::Open { places, .. } = &mut *self.table.write() {
-            let at =
-                usize::try_from(first.saturating_sub(self.first_record())).unwrap_or(usize::MAX);
-            // A gap is numbers that failed groups burned: 8 bytes each.
-            if at > places.len() {
-                places.resize(at, RecordAt::default());
-            }
-            places.extend(added);
+            places.extend(first, added);
         }
     }
 
-    /// Takes over the places that were read from `unread` on; the first `skipped` are those of records before it.
-    pub(super) fn set_places(&self, places: Vec<RecordAt>, skipped: usize, unread: u64) {
-        *self.table.write() = Table::Open {
-            places,
-            skipped,
-            unread,
-        };
+    /// Takes over the places that were read from `unread` on.
+    pub(super) fn set_places(&self, places: Places, unread: u64) {
+        *self.table.write() = Table::Open { places, unread };
     }
 
     /// Where all records are: reads what was not read yet.
     pub(super) fn places(&self) -> Result<Vec<RecordAt>> {
         loop {
             let footer = match &*self.table.read() {
-                Table::Open {
-                    places, skipped: 0, ..
-                } => return Ok(places.clone()),
+                Table::Open { places, .. } if places.first() <= self.first_record() => {
+                    return Ok(places.list().to_vec());
+                }
                 Table::Sealed(footer) => Some(Arc::clone(footer)),
                 _ => None,
             };
@@ -314,9 +300,7 @@ impl Segment {
         let index = usize::try_from(index).unwrap_or(usize::MAX);
         let at = loop {
             let step = match &*self.table.read() {
-                Table::Open {
-                    places, skipped, ..
-                } if index >= *skipped => break places.get(index).copied(),
+                Table::Open { places, .. } if number >= places.first() => break places.get(number),
                 Table::Open { .. } | Table::Unknown => Step::ReadBatches,
                 Table::Listed => Step::ReadTrailer,
                 Table::Sealed(footer) => Step::Ask(Arc::clone(footer)),
@@ -352,7 +336,7 @@ impl Segment {
             self.read_trailer()?;
         }
         let unread = match &*self.table.read() {
-            Table::Open { skipped, .. } => *skipped > 0,
+            Table::Open { places, .. } => places.first() > self.first_record(),
             Table::Unknown => true,
             Table::Listed | Table::Sealed(_) => false,
         };
@@ -411,46 +395,32 @@ impl Segment {
     /// Finds the records that were not found yet by reading the batches.
     fn read_batches(&self) -> Result<()> {
         let _reading = self.reading.lock();
-        let (limit, skipped) = match &*self.table.read() {
-            Table::Open {
-                skipped, unread, ..
-            } if *skipped > 0 => (*unread, Some(*skipped)),
-            Table::Unknown => (self.end(), None),
+        let (limit, next) = match &*self.table.read() {
+            Table::Open { places, unread } if places.first() > self.first_record() => {
+                (*unread, places.first())
+            }
+            Table::Unknown => (self.end(), self.next_record.load(Ordering::Acquire)),
             _ => return Ok(()),
         };
         self.check_header()?;
-        let next = match skipped {
-            Some(skipped) => self.first_record() + skipped as u64,
-            None => self.next_record.load(Ordering::Acquire),
-        };
         let found = walk::places(&self.file()?, self.place, limit, self.first_record()..next)?;
         if let Some(refusal) = &found.refusal {
             // Where the disk gives nothing at all, nothing is known: it is read again by whoever asks next.
-            if found
-                .places
-                .iter()
-                .all(|place| *place == RecordAt::default())
-            {
+            let mut found = found.places.list().iter();
+            if found.all(|place| *place == RecordAt::default()) {
                 return Err(self.refused(refusal));
             }
             self.set_refusal(refusal);
         }
         let mut table = self.table.write();
         match &mut *table {
-            Table::Open {
-                places, skipped, ..
-            } => {
-                let front = places.iter_mut().zip(found.places).take(*skipped);
-                front.for_each(|(place, found)| *place = found);
-                *skipped = 0;
-            }
+            Table::Open { places, .. } => places.lead(found.places),
             _ => {
                 if self.end() == 0 {
                     self.set_end(found.end);
                 }
                 *table = Table::Open {
                     places: found.places,
-                    skipped: 0,
                     unread: PAGE as u64,
                 };
             }

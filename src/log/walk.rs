@@ -3,10 +3,10 @@
 use std::ops::{ControlFlow, Range};
 use std::sync::Arc;
 
+use super::places::{Places, place_at};
 use super::scan::{Scanner, Survey, salvage};
 use crate::error::Result;
 use crate::format::PAGE;
-use crate::format::body::BodyHeader;
 use crate::format::change::BodyAt;
 use crate::format::footer::RecordAt;
 use crate::format::record::{self, Frame};
@@ -23,8 +23,8 @@ pub(super) struct Walked<'a> {
 /// What a segment holds.
 #[derive(Debug)]
 pub(super) struct Found {
-    /// By number from the segment's first on; empty where a record is lost.
-    pub(super) places: Vec<RecordAt>,
+    /// From the first number that was asked for on.
+    pub(super) places: Places,
     /// Behind the last byte that belongs to the log.
     pub(super) end: u64,
     /// What the disk said where it did not give a page.
@@ -47,24 +47,19 @@ pub(super) fn places(
     let limit = if limit == 0 { len } else { limit.min(len) };
     let mut scanner = Scanner::new(Arc::clone(file), place, limit);
     let survey = scanner.survey(PAGE as u64);
-    let mut places = Vec::new();
+    let mut places = Places::from(numbers.start);
     let last = known_of(&survey, &numbers).max(numbers.end);
     let _ = walk(&mut scanner, &survey, numbers.start..last, &mut |walked| {
-        put(
-            &mut places,
-            numbers.start,
-            walked.frame.header.number,
-            walked.at,
-        );
+        places.put(walked.frame.header.number, walked.at);
         ControlFlow::Continue(())
     });
     if numbers.end > numbers.start {
         // At most what the bytes can hold: the list could say anything.
         let most = limit / record::HEADER as u64;
         let count = (numbers.end - numbers.start).min(most);
-        places.resize(usize::try_from(count).unwrap_or(0), RecordAt::default());
+        places.end_at(numbers.start + count);
     }
-    find_bodies(&mut scanner, &survey, numbers.start, &mut places);
+    find_bodies(&mut scanner, &survey, &mut places);
     // Numbers that no batch has were burned, or their batch is damaged and its bytes are kept. If there are none, what
     // follows is at most half a footer.
     let end = if last > known_of(&survey, &numbers) {
@@ -151,24 +146,10 @@ fn walk_gap(
     ControlFlow::Continue(())
 }
 
-pub(super) fn place_at(frame: u64, body: u64) -> RecordAt {
-    let narrow = |at: u64| u32::try_from(at).unwrap_or(0);
-    RecordAt {
-        frame: narrow(frame),
-        body: narrow(body),
-    }
-}
-
 /// Looks for the bodies of records that were not found, in the batches that should have them and in between.
-fn find_bodies(scanner: &mut Scanner, survey: &Survey, first: u64, places: &mut Vec<RecordAt>) {
-    let missing = |numbers: &Range<u64>, places: &[RecordAt]| {
-        let index = |number: u64| usize::try_from(number.saturating_sub(first)).ok();
-        let known = index(numbers.start).zip(index(numbers.end));
-        let known = known.and_then(|(from, to)| places.get(from..to.min(places.len())));
-        known.is_some_and(|known| known.iter().any(|place| place.frame == 0))
-    };
-    let all = first..first + places.len() as u64;
-    if !missing(&all, places) {
+fn find_bodies(scanner: &mut Scanner, survey: &Survey, places: &mut Places) {
+    let all = places.first()..places.next();
+    if !places.lacks_one(&all) {
         return;
     }
     let batches = survey.batches.iter().map(|found| {
@@ -180,45 +161,11 @@ fn find_bodies(scanner: &mut Scanner, survey: &Survey, first: u64, places: &mut 
     let behind = survey.end..scanner.written_to(survey.end);
     let gaps = survey.gaps.iter().cloned().chain([behind]);
     for (range, numbers) in batches.chain(gaps.map(|gap| (gap, all.clone()))) {
-        if missing(&numbers, places) && !range.is_empty() {
+        if places.lacks_one(&numbers) && !range.is_empty() {
             let len = usize::try_from(range.end - range.start).unwrap_or(usize::MAX);
             let place = scanner.place;
             let found = salvage(place, scanner.get(range.start, len), &numbers);
-            put_bodies(places, first, range.start, &found.bodies);
+            places.put_bodies(range.start, &found.bodies);
         }
-    }
-}
-
-/// Notes where bodies lie whose records are lost: an image or a base may yet have their entries.
-pub(super) fn put_bodies(
-    places: &mut Vec<RecordAt>,
-    first: u64,
-    start: u64,
-    bodies: &[(usize, BodyHeader)],
-) {
-    for (at, body) in bodies {
-        let index = body.number.checked_sub(first).map(usize::try_from);
-        let place = index.and_then(|index| places.get(index.ok()?));
-        if place.is_none_or(|place| place.frame == 0) {
-            let at = place_at(0, start + *at as u64);
-            put(places, first, body.number, at);
-        }
-    }
-}
-
-/// Notes where record `number` lies, in a table that begins at `first`.
-pub(super) fn put(places: &mut Vec<RecordAt>, first: u64, number: u64, at: RecordAt) {
-    let Some(index) = number
-        .checked_sub(first)
-        .and_then(|index| usize::try_from(index).ok())
-    else {
-        return;
-    };
-    // A number is at most what the file's bytes can hold: bounded by what was read.
-    if index >= places.len() {
-        places.resize(index + 1, RecordAt::default());
-    }
-    if let Some(place) = places.get_mut(index) {
-        *place = at;
     }
 }

@@ -368,10 +368,8 @@ fn the_lock_excludes_other_handles_of_this_process_until_dropped() {
         other.lock("LOCK", "x").map(drop).unwrap_err().kind(),
         ErrorKind::WouldBlock
     );
-    assert_eq!(
-        fs::read_to_string(path.join("LOCK")).unwrap(),
-        "a rather long owner"
-    );
+    let text = || fs::read_to_string(path.join("LOCK")).unwrap();
+    assert_eq!(text().trim_end(), "a rather long owner");
     // A lock of the process (fcntl) would be lost here: any close of the file gives that up.
     drop(fs::File::open(path.join("LOCK")).unwrap());
     assert_eq!(
@@ -379,8 +377,14 @@ fn the_lock_excludes_other_handles_of_this_process_until_dropped() {
         ErrorKind::WouldBlock
     );
     drop(held);
-    let _held = other.lock("LOCK", "next").unwrap();
-    assert_eq!(fs::read_to_string(path.join("LOCK")).unwrap(), "next");
+    drop(other.lock("LOCK", "next").unwrap());
+    assert_eq!(text().trim_end(), "next");
+    // Nothing of a longer text stays behind a shorter one.
+    for len in [1000, 3, 130, 127, 128] {
+        let owner = "x".repeat(len);
+        drop(other.lock("LOCK", &owner).unwrap());
+        assert_eq!(text().trim_end(), owner);
+    }
 }
 
 #[test]

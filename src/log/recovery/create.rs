@@ -90,7 +90,6 @@ fn read_owner(storage: &dyn Storage, name: &str) -> Option<String> {
         .read_at(&mut owner, 0)
         .ok()?;
     owner.truncate(read);
-    String::from_utf8(owner)
-        .ok()
-        .filter(|owner| !owner.is_empty())
+    let owner = String::from_utf8(owner).ok()?;
+    Some(owner.trim().to_owned()).filter(|owner| !owner.is_empty())
 }

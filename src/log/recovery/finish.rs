@@ -32,6 +32,9 @@ pub(super) struct Parts {
     pub(super) tail: tail::Mark,
     pub(super) ended: Vec<Edit>,
     pub(super) listed: Vec<Listed>,
+    /// Bytes of all segments that are there.
+    pub(super) log_len: u64,
+    pub(super) leftovers: Vec<String>,
     pub(super) files: Arc<Files>,
     pub(super) active: Option<Active>,
     pub(super) witness: Witness,
@@ -80,6 +83,8 @@ impl Opening<'_> {
             tail,
             ended,
             listed,
+            log_len,
+            leftovers,
             files,
             mut active,
             witness,
@@ -92,9 +97,6 @@ impl Opening<'_> {
             + 1;
         let next_segment = self.highest_segment + 1;
         // Segments of large bodies count too.
-        let present = storage.list("log").unwrap_or_default();
-        let segments = present.iter().filter(|file| file.name.ends_with(".seg"));
-        let log_len: u64 = segments.map(|file| file.len).sum();
         if let Some(active) = &mut active {
             active.capacity = active.capacity.max(segment_len(log_len, &options));
             files.pin(active.segment.slot());
@@ -137,7 +139,7 @@ impl Opening<'_> {
             fitted: self.start.position.is_some(),
             bad_footers: AtomicU64::new(self.report.bad_footers.len() as u64),
             large: Mutex::new(Vec::new()),
-            work: Work::new(options.prepare),
+            work: Work::new(options.prepare, leftovers),
             log_len: AtomicU64::new(log_len),
             witness: Mutex::new(witness),
             read_only: AtomicBool::new(read_only),
@@ -161,6 +163,7 @@ impl Opening<'_> {
         let keeper = if background {
             Some(Keeper::start(&shared)?)
         } else {
+            shared.remove_leftovers();
             None
         };
         let log = Log {

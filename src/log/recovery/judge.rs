@@ -8,9 +8,9 @@ use super::opening::Opening;
 use super::report::Cut;
 use super::{Verdict, decide};
 use crate::error::Result;
-use crate::format::footer::RecordAt;
 use crate::format::record;
 use crate::format::segments::{Edit, What};
+use crate::log::places::Places;
 use crate::log::scan::{Found, Looks, Scanner, Survey, salvage};
 use crate::log::syncing::Syncing;
 use crate::log::writer::{Active, edit_of};
@@ -97,7 +97,7 @@ impl Opening<'_> {
         listed: &Listed,
         scanner: &mut Scanner,
         from: u64,
-        places: &mut Vec<RecordAt>,
+        places: &mut Places,
         later: &[Listed],
         rest: Verdict,
     ) -> Result<bool> {

@@ -42,6 +42,8 @@ pub(super) struct List {
     pub(super) missing: Vec<String>,
     pub(super) unlisted: Vec<String>,
     pub(super) bad_edits: u64,
+    /// Files that nothing needs.
+    pub(super) leftovers: Vec<String>,
     /// Whether the list may name fewer segments than there are.
     unsure: bool,
     /// Numbers of the files that are there, with their length; `u64::MAX` where it is no regular file: opening it says so.
@@ -170,6 +172,12 @@ pub(super) fn segments(
 }
 
 impl List {
+    /// Bytes of all segments that are there, as far as they are files.
+    pub(super) fn log_len(&self) -> u64 {
+        let lens = self.present.values().filter(|len| **len != u64::MAX);
+        lens.sum()
+    }
+
     /// Holds the folder against the list. What only the folder has is adopted where an edit is damaged, removed where
     /// it is the leftover of a segment that was being made, and else left alone and reported.
     fn look_around(
@@ -199,7 +207,7 @@ impl List {
                     self.unlisted.push(name);
                 } else if how == Open::Write {
                     // Of an earlier run; nothing counts on it, and the next one may want another length.
-                    let _ = storage.remove(&name);
+                    self.leftovers.push(name);
                 }
                 continue;
             };

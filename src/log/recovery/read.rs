@@ -12,13 +12,12 @@ use crate::error::Result;
 use crate::format::PAGE;
 use crate::format::body::BodyHeader;
 use crate::format::change::{BodyAt, Change};
-use crate::format::footer::RecordAt;
 use crate::format::record::{Class, Frame};
 use crate::format::segments::Edit;
+use crate::log::places::{Places, place_at};
 use crate::log::position::Position;
 use crate::log::scan::{Found, Scanner, Survey, salvage, search_bodies};
 use crate::log::segment::Segment;
-use crate::log::walk;
 use crate::log::writer::Active;
 use crate::switch::Switch;
 
@@ -47,12 +46,11 @@ impl Opening<'_> {
             };
             let inside = !later.is_empty() || listed.is_finished();
             let rest = self.judge(&mut scanner, &mut survey, inside);
-            let skipped = if from == PAGE as u64 {
-                0
+            let mut places = Places::from(if from == PAGE as u64 {
+                listed.segment.first_record()
             } else {
-                listed.segment.index(self.next_record)
-            };
-            let mut places = vec![RecordAt::default(); skipped];
+                self.next_record.max(listed.segment.first_record())
+            });
             self.read_segment(listed, &mut scanner, &survey, &mut places)?;
             let lost =
                 self.check_chain(listed, &mut scanner, survey.end, &mut places, later, rest)?;
@@ -66,7 +64,7 @@ impl Opening<'_> {
             };
             self.damaged |= scanner.written_from(survey.end).is_some();
             listed.segment.set_end(end);
-            listed.segment.set_places(places, skipped, from);
+            listed.segment.set_places(places, from);
             self.report.unreadable += scanner.unreadable.len() as u64;
             if let Some(refusal) = &scanner.refusal {
                 listed.segment.set_refusal(refusal);
@@ -93,7 +91,7 @@ impl Opening<'_> {
         listed: &Listed,
         scanner: &mut Scanner,
         survey: &Survey,
-        places: &mut Vec<RecordAt>,
+        places: &mut Places,
     ) -> Result<()> {
         let mut gaps = survey.gaps.iter().peekable();
         for found in &survey.batches {
@@ -116,9 +114,8 @@ impl Opening<'_> {
         listed: &Listed,
         scanner: &mut Scanner,
         found: &Found,
-        places: &mut Vec<RecordAt>,
+        places: &mut Places,
     ) -> Result<()> {
-        let first = listed.segment.first_record();
         let numbers =
             found.head.first_record..found.head.first_record + u64::from(found.head.count);
         let follows = self.last_crc == found.head.previous;
@@ -147,8 +144,8 @@ impl Opening<'_> {
                 Some(BodyAt::Here(at)) => bodies_at + u64::from(at),
                 _ => 0,
             };
-            let at = walk::place_at(records_at + piece.at as u64, body);
-            walk::put(places, first, piece.frame.header.number, at);
+            let at = place_at(records_at + piece.at as u64, body);
+            places.put(piece.frame.header.number, at);
             here.insert(piece.frame.header.number);
         }
         if !complete {
@@ -159,7 +156,7 @@ impl Opening<'_> {
             let end = found.offset + u64::from(found.head.len);
             let bytes = scanner.get(bodies_at, usize::try_from(end - bodies_at).unwrap_or(0));
             let bodies = search_bodies(listed.segment.place, bytes, &numbers);
-            walk::put_bodies(places, first, bodies_at, &bodies);
+            places.put_bodies(bodies_at, &bodies);
             self.lose_some(listed, found.offset..end, &missing, &bodies);
         }
         self.report.batches += 1;
@@ -191,9 +188,8 @@ impl Opening<'_> {
         scanner: &mut Scanner,
         gap: Range<u64>,
         before: u64,
-        places: &mut Vec<RecordAt>,
+        places: &mut Places,
     ) -> Result<()> {
-        let first = listed.segment.first_record();
         let numbers = self.next_record..before;
         let len = usize::try_from(gap.end - gap.start).unwrap_or(usize::MAX);
         let bytes = scanner.get(gap.start, len).to_vec();
@@ -206,10 +202,10 @@ impl Opening<'_> {
             self.feed(&listed.segment, at, &piece.frame)?;
             let body = found.body_of(number);
             let body = body.map_or(0, |at| gap.start + at as u64);
-            walk::put(places, first, number, walk::place_at(at, body));
+            places.put(number, place_at(at, body));
             here.insert(number);
         }
-        walk::put_bodies(places, first, gap.start, &found.bodies);
+        places.put_bodies(gap.start, &found.bodies);
         let missing: Vec<u64> = numbers.filter(|number| !here.contains(number)).collect();
         self.lose_some(listed, gap, &missing, &found.bodies);
         self.next_record = self.next_record.max(before);
