@@ -357,3 +357,19 @@ fn a_reader_without_tail_is_shown_what_batches_know() {
     let reader = open(&sim, options(1).read_only(true), None).unwrap();
     assert_eq!(reader.seen.records.len(), 8);
 }
+
+/// Goal: a prepared file that a killed run left goes at the next opening for writing, whoever removes it, and at no other.
+#[test]
+fn a_prepared_file_of_an_earlier_run_goes() {
+    const SPARE: &str = "log/spare-1";
+    for background in [false, true] {
+        let mut files = written(3, 5).0.files();
+        files.insert(SPARE.into(), vec![0; 4096]);
+        let sim = Sim::from_files(files);
+        drop(open(&sim, options(1).read_only(true), None).unwrap());
+        assert!(sim.files().contains_key(SPARE));
+        let opened = open(&sim, options(2).background(background), None).unwrap();
+        opened.log.close().unwrap();
+        assert!(!sim.files().contains_key(SPARE), "{background}");
+    }
+}
