@@ -82,21 +82,21 @@ fn on_or_off(report: &mut Report, name: &str, messages: &[Vec<u8>], steps: usize
     );
 }
 
-/// A new store's first deliveries, as plain files: growing, or 4 MiB of zeroes first.
-fn first_segment(report: &mut Report, deliveries: u64) {
-    let message = Seed(5).message(4096);
-    let len = batch_lens(std::slice::from_ref(&message))[0];
+/// Batches of one length as plain files, each synced: the file grows, or is filled with zeroes first, which is part of the
+/// time. In a store another thread does that, on the same disk.
+fn plain(report: &mut Report, name: &str, batch: &[u8], batches: u64, zeroes: u64) {
+    let len = batch_lens(&[batch.to_vec()])[0];
     let dir = folder();
     let plan = Plan {
         rounds: 9,
         steps: 1,
-        bytes: message.len() as u64 * deliveries,
-        ops: deliveries.max(1),
+        bytes: batch.len() as u64 * batches,
+        ops: batches.max(1),
     };
     let path = dir.path().join("raw");
     let write = |mut log: RawLog| {
-        for _ in 0..deliveries {
-            log.write(&message, len);
+        for _ in 0..batches {
+            log.write(batch, len);
             log.sync();
         }
         drop(log);
@@ -104,16 +104,31 @@ fn first_segment(report: &mut Report, deliveries: u64) {
     };
     let sides = &mut [
         side("prewritten-with-its-cost", || {
-            write(RawLog::prewritten(&path, SEGMENT))
+            write(RawLog::prewritten(&path, zeroes))
         }),
         side("growing", || write(RawLog::growing(&path))),
     ];
     let ratios = [("prewritten-with-its-cost", "growing", Target::Tell)];
-    report.contest(
-        &format!("prepare/first-segment/{deliveries}-deliveries"),
-        plan,
-        sides,
-        &ratios,
+    report.contest(&format!("prepare/{name}"), plan, sides, &ratios);
+}
+
+/// A new store's first deliveries: is its first segment worth filling?
+fn first_segment(report: &mut Report, deliveries: u64) {
+    let name = format!("first-segment/{deliveries}-deliveries");
+    plain(report, &name, &Seed(5).message(4096), deliveries, SEGMENT);
+}
+
+/// The curve over the size of batches, from which the default is chosen: 64 MiB each time.
+fn curve(report: &mut Report, kib: usize) {
+    let batch = Seed(6).message(kib << 10);
+    let batches = (64_u64 << 20) / batch.len() as u64;
+    let zeroes = batches * batch_lens(std::slice::from_ref(&batch))[0] as u64;
+    plain(
+        report,
+        &format!("batches/{kib}-KiB"),
+        &batch,
+        batches,
+        zeroes,
     );
 }
 
@@ -131,6 +146,9 @@ fn main() {
     on_or_off(&mut report, "mail", &Seed(2).mail(256), 64);
     for deliveries in [1, 16, 128, 800] {
         first_segment(&mut report, deliveries);
+    }
+    for kib in [8, 32, 128, 512, 1024, 4096] {
+        curve(&mut report, kib);
     }
     report.finish();
 }

@@ -8,6 +8,7 @@ use super::merged::Hints;
 use super::scan::Scanner;
 use super::segment::Segment;
 use super::walk::walk;
+use super::window::Window;
 use super::{Log, Shared};
 use crate::error::{Error, Result};
 use crate::format::PAGE;
@@ -37,6 +38,7 @@ struct Walk<'a> {
     records: Vec<(RecordHeader, Change)>,
     lost: BTreeSet<u64>,
     given: bool,
+    window: Window,
     /// The record before the last one that was read, where that is known.
     expected: Option<u64>,
 }
@@ -67,6 +69,7 @@ impl Log {
             records: Vec::new(),
             lost: BTreeSet::new(),
             given: true,
+            window: Window::default(),
             expected: None,
         };
         walk.run(below)?;
@@ -147,7 +150,8 @@ impl Walk<'_> {
     fn linked(&mut self, segment: &Segment, below: u64) -> Result<bool> {
         let mut at = self.expected.unwrap_or(below - 1);
         while at >= segment.first_record() {
-            let read = self.readable(segment.record(at))?;
+            let read = segment.record_in(&mut self.window, at);
+            let read = self.readable(read)?;
             let Some(record) = read.filter(|(header, _)| header.account == self.account) else {
                 return Ok(false);
             };
@@ -171,7 +175,8 @@ impl Walk<'_> {
             .filter(|number| wanted.contains(number))
         {
             self.miss(Some(*number));
-            let read = self.readable(segment.record(*number))?;
+            let read = segment.record_in(&mut self.window, *number);
+            let read = self.readable(read)?;
             match read.filter(|(header, _)| header.account == self.account) {
                 Some(record) => {
                     if self.take(record) {

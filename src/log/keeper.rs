@@ -31,7 +31,7 @@ pub(super) struct Spare {
 }
 
 /// Commits larger than this on average are bulk: writing each byte twice would cost more than it gains.
-const PREPARE_BELOW: u64 = 64 << 10;
+const PREPARE_BELOW: u64 = 512 << 10;
 
 /// Zeroes that the disk is given at once: commits wait behind them.
 const FILL_AT_ONCE: u64 = 8 << 20;

@@ -38,6 +38,7 @@ mod syncing;
 mod tests;
 mod verify;
 mod walk;
+mod window;
 mod witness;
 mod writer;
 

@@ -15,6 +15,7 @@ use super::footing::{self, Footer};
 use super::ledger::allow;
 use super::places::Places;
 use super::walk;
+use super::window::Window;
 use crate::error::{Error, Result};
 use crate::format::body;
 use crate::format::change::Change;
@@ -447,13 +448,33 @@ impl Segment {
 
     /// The record, its checksum verified.
     pub(super) fn record(&self, number: u64) -> Result<(RecordHeader, Change)> {
+        self.record_in(&mut Window::default(), number)
+    }
+
+    /// As [`record`](Self::record), by way of a page that may have the next one too.
+    pub(super) fn record_in(
+        &self,
+        window: &mut Window,
+        number: u64,
+    ) -> Result<(RecordHeader, Change)> {
         let at = u64::from(self.place_of(number)?.frame);
-        let len = u32::from_le_bytes(self.array(at + 4)?) as usize;
+        let len = match window.get(self, at + 4, 4) {
+            Some(len) => len.try_into().unwrap_or_default(),
+            None => self.array(at + 4)?,
+        };
+        let len = u32::from_le_bytes(len) as usize;
         if at == 0 || !(record::HEADER..=record::LEN_MAX).contains(&len) {
             return Err(self.lost(number));
         }
-        let bytes = self.bytes(at, len)?;
-        let frame = Frame::decode(self.place, &bytes).map_err(|fault| self.fault(at, fault))?;
+        let alone;
+        let bytes = match window.get(self, at, len) {
+            Some(found) => found,
+            None => {
+                alone = self.bytes(at, len)?;
+                &alone
+            }
+        };
+        let frame = Frame::decode(self.place, bytes).map_err(|fault| self.fault(at, fault))?;
         if frame.header.number != number {
             let (found, expected) = (frame.header.number, number);
             return Err(self.fault(

@@ -450,5 +450,8 @@ fn a_lock_that_is_held_for_a_moment_is_waited_for() {
         locked
     });
     assert!(waited);
-    assert_eq!(fs::read(path.join("LOCK")).unwrap(), b"next");
+    assert_eq!(
+        fs::read(path.join("LOCK")).unwrap().trim_ascii_end(),
+        b"next"
+    );
 }
