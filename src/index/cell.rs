@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use crate::sync::{Condvar, Mutex, MutexGuard};
 
+use super::again::Again;
 use super::buckets::Bucket;
 use super::fold::Fold;
 use super::plan::{ColdDraft, INBOX_ID};
@@ -64,6 +65,8 @@ pub(crate) struct State {
     pub(super) loading: bool,
     /// The load is about to end: changes wait for it.
     pub(super) hold: bool,
+    /// When more is asked for of a fold that is not whole.
+    pub(super) again: Again,
     /// Whether the index has it in the list of accounts whose rows are news to the directory.
     pub(super) listed: bool,
 }
@@ -105,6 +108,7 @@ impl Cell {
                 pending: VecDeque::new(),
                 loading: false,
                 hold: false,
+                again: Again::default(),
                 listed: false,
             }),
             loaded: Condvar::new(),

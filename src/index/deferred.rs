@@ -273,8 +273,7 @@ impl Index {
             return Ok(());
         }
         let fold = self.fold(cell)?;
-        // Known only now that it is loaded.
-        if !self.is_unread(cell.id) || !Switch::AssignVouched.on() {
+        if !fold.partial || !Switch::AssignVouched.on() {
             return Ok(());
         }
         let missing = |(_, deferred): &(u64, Box<Deferred>)| {

@@ -54,6 +54,8 @@ pub(crate) struct Fold {
     pub(crate) bad_bases: u64,
     /// How often a record named another one as the record before it than the one that was.
     pub(crate) chain_breaks: u64,
+    /// Whether the disk did not give all that was asked when the account was loaded: there may be more of it another time.
+    pub(super) partial: bool,
 }
 
 /// The mailbox that every account has.
@@ -82,6 +84,7 @@ impl Fold {
             gathering: None,
             bad_bases: 0,
             chain_breaks: 0,
+            partial: false,
         }
     }
 

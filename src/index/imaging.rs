@@ -40,9 +40,6 @@ impl Index {
 
     /// Saves the account as it is durable, if its chain has grown enough. Reads what the image lacks from the log.
     pub(super) fn save_image(&self, cell: &Arc<Cell>) -> Result<()> {
-        if Switch::ImageGiven.on() && self.is_unread(cell.id) {
-            return Ok(());
-        }
         let (fold, row) = {
             let state = self.lock_loaded(cell)?;
             let head = state.durable();
@@ -51,8 +48,7 @@ impl Index {
                 None => return Ok(()),
             }
         };
-        // Again: it may have been loaded just now.
-        if Switch::ImageGiven.on() && self.is_unread(cell.id) {
+        if Switch::ImageGiven.on() && fold.partial {
             return Ok(());
         }
         if row.records <= self.log.options().chain_max {
@@ -146,7 +142,7 @@ impl Index {
             return Ok(true);
         }
         let fold = self.fold(&cell)?;
-        if Switch::ImageGiven.on() && self.is_unread(id) {
+        if Switch::ImageGiven.on() && fold.partial {
             return Ok(false);
         }
         let (whole, records) = {

@@ -55,6 +55,21 @@ impl Row {
         self.uid_validity_mark = self.uid_validity_mark.max(failed.uid_validity_mark);
         self.inbox.uid_next = self.inbox.uid_next.max(failed.inbox.uid_next);
     }
+
+    /// Takes back what a part of the account's records said that the row knew better.
+    fn keep(&mut self, known: Self) {
+        self.burn(&known);
+        self.last_record = self.last_record.max(known.last_record);
+        self.assigned = self.assigned.max(known.assigned);
+        self.past_floor = self.past_floor.max(known.past_floor);
+        self.complete = known.complete;
+        self.opaque |= known.opaque;
+        self.exists = known.exists.or(self.exists);
+        self.name = known.name.or_else(|| self.name.take());
+        if self.inbox.uid_validity == 0 {
+            self.inbox.uid_validity = known.inbox.uid_validity;
+        }
+    }
 }
 
 impl Fold {
@@ -121,7 +136,18 @@ impl Fold {
     }
 
     /// Makes the row say what the fold knows. Where the account's image is stays.
+    ///
+    /// What the disk did not give of the account the row may know: then nothing in it falls, and what is older than it still
+    /// counts.
     pub(crate) fn describe(&self, row: &mut Row) {
+        let known = self.partial.then(|| row.clone());
+        self.describe_all(row);
+        if let Some(known) = known {
+            row.keep(known);
+        }
+    }
+
+    fn describe_all(&self, row: &mut Row) {
         let inbox = self
             .mailbox(INBOX_ID)
             .filter(|inbox| !inbox.properties.noselect);

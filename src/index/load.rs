@@ -17,7 +17,6 @@ use crate::directory::Row;
 use crate::error::{Error, Result};
 use crate::format::change::Change;
 use crate::format::record::RecordHeader;
-use crate::mail::AccountId;
 use crate::switch::Switch;
 
 /// A chain with more records is taken over segment by segment, oldest first, so that memory is bounded by a segment: the
@@ -42,43 +41,60 @@ impl Index {
     /// Locks a cell whose fold is loaded; loads it first if need be.
     pub(crate) fn lock_loaded<'a>(&self, cell: &'a Arc<Cell>) -> Result<MutexGuard<'a, State>> {
         let _pin = cell.pin();
+        let mut asked = false;
         loop {
             let state = self.lock(cell);
-            if state.is_loaded() {
+            let loaded = state.is_loaded();
+            if loaded && (asked || !state.is_partial()) {
                 return Ok(state);
             }
             drop(state);
-            self.load(cell)?;
+            asked = true;
+            match loaded {
+                true => {
+                    self.ask_again(cell);
+                }
+                false => self.load(cell)?,
+            }
         }
     }
 
     /// Makes sure that a delivery to these mailboxes can be planned without the disk, as long as the pin is held.
     pub(crate) fn warm<'a>(&self, cell: &'a Arc<Cell>, mailboxes: &[u32]) -> Result<Pin<'a>> {
         let pin = cell.pin();
+        let mut asked = false;
         loop {
             let state = self.lock(cell);
-            if state.serves(mailboxes) {
+            let missing = state.lacks(mailboxes);
+            if state.serves(mailboxes) && (asked || !missing) {
                 return Ok(pin);
             }
             drop(state);
-            self.load(cell)?;
+            asked = true;
+            match missing {
+                true => {
+                    self.ask_again(cell);
+                }
+                false => self.load(cell)?,
+            }
         }
     }
 
     /// The account as it is durable: a snapshot.
     pub(crate) fn fold(&self, cell: &Arc<Cell>) -> Result<Fold> {
         let _pin = cell.pin();
+        let mut asked = false;
         loop {
-            if let Some(fold) = &self.lock(cell).durable().fold {
-                return Ok(fold.clone());
+            let fold = self.lock(cell).durable().fold.clone();
+            match fold {
+                Some(fold) if asked || !fold.partial => return Ok(fold),
+                Some(_) => {
+                    self.ask_again(cell);
+                }
+                None => self.load(cell)?,
             }
-            self.load(cell)?;
+            asked = true;
         }
-    }
-
-    /// Whether the disk did not give all of the account's records when it was loaded: there may be more another time.
-    pub(super) fn is_unread(&self, id: AccountId) -> bool {
-        self.unread.lock().contains(&id)
     }
 
     /// Loads the account's fold, unless another caller does: then waits for that.
@@ -94,28 +110,42 @@ impl Index {
             state.loading = true;
             state.durable().row.clone()
         };
-        let loaded = self.read(&row).and_then(|fold| self.install(cell, fold));
+        self.load_row(cell, &row)?;
+        self.loaded(cell, &row);
+        Ok(())
+    }
+
+    /// Loads the fold that the row describes, by who has said that it does; whether it is in place.
+    pub(super) fn load_row(&self, cell: &Arc<Cell>, row: &Row) -> Result<bool> {
+        let loaded = self.read(row).and_then(|fold| self.install(cell, fold));
         {
             let mut state = cell.peek(&self.log);
             (state.loading, state.hold) = (false, false);
         }
         cell.tell_loaded();
-        loaded?;
+        loaded
+    }
+
+    /// What is to be done now that there is more of the account.
+    pub(super) fn loaded(&self, cell: &Arc<Cell>, row: &Row) {
         if row.records > self.log.options().chain_max {
             self.want_image(cell.id);
         }
         self.try_assign_deferred(cell);
         self.shrink();
-        Ok(())
     }
 
-    /// Catches up with what was delivered meanwhile, and puts the fold in place. Changes of the account wait until then.
-    fn install(&self, cell: &Arc<Cell>, mut fold: Fold) -> Result<()> {
+    /// Catches up with what was delivered meanwhile, and puts the fold in place, unless there is one and this one is not whole.
+    /// Changes of the account wait until then.
+    fn install(&self, cell: &Arc<Cell>, mut fold: Fold) -> Result<bool> {
         loop {
             let mut state = cell.peek(&self.log);
             state.hold = true;
             let (batch, last) = (state.last_batch(), state.durable().row.last_record);
             if batch == 0 && last <= fold.last_record {
+                if fold.partial && state.is_loaded() {
+                    return Ok(false);
+                }
                 self.cross_fold(&mut fold, u64::MAX);
                 let weight = COLD + fold.weight();
                 let durable = state.durable_mut();
@@ -123,7 +153,7 @@ impl Index {
                 durable.fold = Some(fold);
                 drop(state);
                 self.cells.weigh(cell, weight);
-                return Ok(());
+                return Ok(true);
             }
             drop(state);
             if batch > 0 {
@@ -139,7 +169,7 @@ impl Index {
     pub(super) fn read(&self, row: &Row) -> Result<Fold> {
         let mut fold = self.image_of(row).unwrap_or_else(|| Fold::new(row.key));
         self.follow(&mut fold, row)?;
-        if row.exists == Some(true) && self.is_unread(row.key) {
+        if row.exists == Some(true) && fold.partial {
             if !fold.exists {
                 // The account is there, and the disk gives nothing of it: it is not to pass for one that is empty or gone.
                 let source = io::Error::other("its records cannot be read");
@@ -197,9 +227,6 @@ impl Index {
         let chain = self
             .log
             .account_records(fold.id, newest + 1, from, starts)?;
-        if !chain.given && Switch::UnreadNoted.on() {
-            self.unread.lock().insert(fold.id);
-        }
         let mut lost = chain.lost;
         let last = chain.records.last().map(|(header, _)| header.number);
         // Of the newest one nothing may be left, and no later record names it: it is known that it was there.
@@ -207,7 +234,11 @@ impl Index {
         if gone && Switch::NewestLost.on() {
             lost.push(newest);
         }
+        if !chain.given && Switch::UnreadNoted.on() {
+            fold.partial = true;
+        }
         self.note_lost(&lost);
+        self.note_found(chain.records.iter().map(|(header, _)| header.number));
         Switch::LossFenced.guard(|| self.fence_all(&lost))?;
         for (header, change) in &chain.records {
             self.apply(fold, header, change);

@@ -250,7 +250,11 @@ impl Index {
             if let Some(place) = self.place_at_hand(&cell, &lookup.mailbox)? {
                 return Ok(place);
             }
-            self.load(&cell)?;
+            if !self.is_partial(&cell) {
+                self.load(&cell)?;
+            } else if !self.ask_again(&cell) {
+                return Err(self.not_given());
+            }
         }
     }
 
@@ -273,16 +277,24 @@ impl Index {
             let served = *mailbox == MailboxName::inbox() && ColdDraft::serves(&head.row, INBOX_ID);
             return Ok(served.then_some(INBOX_ID));
         };
-        self.certain(fold, fold.usable(mailbox))?
-            .map_or_else(|| fold.place_of(mailbox.as_str()), Ok)
-            .map(Some)
+        match fold.usable(mailbox) {
+            Some(found) => Ok(Some(found)),
+            // It may be there yet, in what the disk did not give.
+            None if Switch::MailboxVouched.on() && fold.partial => Ok(None),
+            None => fold.place_of(mailbox.as_str()).map(Some),
+        }
     }
 
     /// A mailbox that was looked for in an account. One that is missing may be there yet, in what the disk did not give.
     pub(crate) fn certain(&self, fold: &Fold, found: Option<u32>) -> Result<Option<u32>> {
-        if Switch::MailboxVouched.on() && found.is_none() && self.is_unread(fold.id) {
-            return Err(Error::fault(self.log.path_of_log(), 0, Fault::Lost));
+        if Switch::MailboxVouched.on() && found.is_none() && fold.partial {
+            return Err(self.not_given());
         }
         Ok(found)
+    }
+
+    /// What is asked for may be in what the disk did not give.
+    fn not_given(&self) -> Error {
+        Error::fault(self.log.path_of_log(), 0, Fault::Lost)
     }
 }

@@ -6,12 +6,13 @@
 //!
 //! Reading order: `tree`, `columns`, `entry`, `keywords`, `expunged`, `buckets`, `mailbox`, `fold`, `image`, `base`,
 //! `receipt`, `plan` (what an account is, how it is saved and how it changes); `live`, `cell`, `cells`, `names`, `load`,
-//! `lookups`, `deferred` (which accounts are in memory); `sources`, `opening`, `tender`, `rebuild`, `imaging` (what is kept on disk, and how it
+//! `again`, `lookups`, `deferred` (which accounts are in memory); `sources`, `opening`, `tender`, `rebuild`, `imaging` (what is kept on disk, and how it
 //! comes back when it is lost).
 //!
 //! Locks: an account's cell; then the fences, the list of touched cells, the directory's memory: each short, none over
 //! I/O. The tender's step is held over I/O and needed by nobody else.
 
+mod again;
 #[cfg(test)]
 mod agreement;
 mod base;
@@ -39,7 +40,7 @@ mod sources;
 mod tender;
 mod tree;
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
@@ -106,8 +107,6 @@ pub(crate) struct Index {
     /// Deferred deliveries without a UID.
     waiting: deferred::Waiting,
     given: opening::Given,
-    /// Accounts of which the disk did not give all when they were loaded: what is kept of them is not saved.
-    unread: Mutex<HashSet<AccountId>>,
     recent: names::Recent,
     /// Records that were found lost since the opening, with what their bodies say.
     lost: Mutex<BTreeMap<u64, Option<LostMessage>>>,
@@ -283,6 +282,17 @@ impl Index {
                 .into_iter()
                 .map(|message| (message.record, Some(message))),
         );
+    }
+
+    /// Records were read: those of them that the disk did not give before are not lost.
+    fn note_found(&self, numbers: impl Iterator<Item = u64>) {
+        let mut lost = self.lost.lock();
+        if lost.is_empty() {
+            return;
+        }
+        for number in numbers {
+            lost.remove(&number);
+        }
     }
 
     /// The messages whose records were found lost since the opening.

@@ -261,7 +261,6 @@ impl Index {
                 tail.assigned,
             ),
             given,
-            unread: Mutex::default(),
             recent: names::Recent::default(),
             lost: Mutex::default(),
             touched: Mutex::default(),

@@ -97,6 +97,19 @@ impl Places {
         }
     }
 
+    /// Takes over what was found of its records and is not here.
+    pub(super) fn fill(&mut self, found: &Self) {
+        for (number, place) in (self.first..).zip(&mut self.list) {
+            let found = found.get(number).unwrap_or_default();
+            if place.frame == 0 {
+                place.frame = found.frame;
+            }
+            if place.body == 0 {
+                place.body = found.body;
+            }
+        }
+    }
+
     fn index(&self, number: u64) -> Option<usize> {
         usize::try_from(number.checked_sub(self.first)?).ok()
     }

@@ -146,6 +146,11 @@ impl Scanner {
             .copied()
     }
 
+    /// The first page that the disk did not give.
+    pub(super) fn first_unreadable(&self) -> Option<u64> {
+        self.unreadable.first().copied()
+    }
+
     /// How many bytes of a range that was read the disk did not give, in whole pages.
     pub(super) fn unread_len(&self, range: Range<u64>) -> u64 {
         self.unread(range).count() as u64 * PAGE as u64

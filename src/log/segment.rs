@@ -3,12 +3,15 @@
 //! A segment that the list names costs a few words until it is used: its file is opened at the first read, and where its
 //! records are is found out then, from the footer or by reading the batches once.
 
+mod again;
+
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use crate::sync::{Mutex, RwLock};
 use bytes::Bytes;
 
+use self::again::Part;
 use super::body::{Body, Verified};
 use super::files::{Files, Slot};
 use super::footing::{self, Footer};
@@ -48,6 +51,8 @@ pub(crate) struct Segment {
     bad_footer: AtomicBool,
     /// What the disk said when it did not give a part of the batches: what is missing since may be there later.
     refusal: OnceLock<Arc<std::io::Error>>,
+    /// The same, of what was read since the opening: that is read again.
+    part: Mutex<Option<Part>>,
     pub(super) verified: Verified,
 }
 
@@ -68,6 +73,7 @@ enum Table {
 enum Step {
     ReadTrailer,
     ReadBatches,
+    ReadAgain(Option<RecordAt>),
     Ask(Arc<Footer>),
 }
 
@@ -140,6 +146,7 @@ impl Segment {
             footer_at: AtomicU64::new(if known.sealed { known.end } else { 0 }),
             bad_footer: AtomicBool::new(false),
             refusal: OnceLock::new(),
+            part: Mutex::default(),
             verified: Verified::default(),
         }
     }
@@ -223,6 +230,7 @@ impl Segment {
 
     /// Where all records are: reads what was not read yet.
     pub(super) fn places(&self) -> Result<Vec<RecordAt>> {
+        while self.read_again() {}
         loop {
             let footer = match &*self.table.read() {
                 Table::Open { places, .. } if places.first() <= self.first_record() => {
@@ -264,7 +272,14 @@ impl Segment {
 
     /// The error of a segment of which a part could not be read.
     pub(super) fn refusal(&self) -> Option<Error> {
-        self.refusal.get().map(|source| self.refused(source))
+        let part = || {
+            self.part
+                .lock()
+                .as_ref()
+                .map(|part| Arc::clone(&part.source))
+        };
+        let source = self.refusal.get().cloned().or_else(part);
+        source.map(|source| self.refused(&source))
     }
 
     pub(super) fn refused(&self, source: &Arc<std::io::Error>) -> Error {
@@ -301,7 +316,12 @@ impl Segment {
         let index = usize::try_from(index).unwrap_or(usize::MAX);
         let at = loop {
             let step = match &*self.table.read() {
-                Table::Open { places, .. } if number >= places.first() => break places.get(number),
+                Table::Open { places, .. } if number >= places.first() => {
+                    match places.get(number) {
+                        Some(at) if at.frame != 0 => break Some(at),
+                        found => Step::ReadAgain(found),
+                    }
+                }
                 Table::Open { .. } | Table::Unknown => Step::ReadBatches,
                 Table::Listed => Step::ReadTrailer,
                 Table::Sealed(footer) => Step::Ask(Arc::clone(footer)),
@@ -309,6 +329,8 @@ impl Segment {
             match step {
                 Step::ReadTrailer => self.read_trailer()?,
                 Step::ReadBatches => self.read_batches()?,
+                Step::ReadAgain(_) if self.read_again() => {}
+                Step::ReadAgain(found) => break found,
                 Step::Ask(footer) => match footer.place(self, index) {
                     Ok(place) => break place,
                     // The batches say the same: the footer only saves reading them.
@@ -407,11 +429,16 @@ impl Segment {
         let found = walk::places(&self.file()?, self.place, limit, self.first_record()..next)?;
         if let Some(refusal) = &found.refusal {
             // Where the disk gives nothing at all, nothing is known: it is read again by whoever asks next.
-            let mut found = found.places.list().iter();
-            if found.all(|place| *place == RecordAt::default()) {
+            let mut all = found.places.list().iter();
+            if all.all(|place| *place == RecordAt::default()) {
                 return Err(self.refused(refusal));
             }
-            self.set_refusal(refusal);
+            *self.part.lock() = Some(Part {
+                page: found.refused,
+                limit,
+                numbers: self.first_record()..next,
+                source: Arc::clone(refusal),
+            });
         }
         let mut table = self.table.write();
         match &mut *table {

@@ -29,6 +29,8 @@ pub(super) struct Found {
     pub(super) end: u64,
     /// What the disk said where it did not give a page.
     pub(super) refusal: Option<Arc<std::io::Error>>,
+    /// The first page that it did not give.
+    pub(super) refused: Option<u64>,
 }
 
 /// Finds all records of the file whose numbers are in `numbers` (from there on, where its end is 0, which is "not known"),
@@ -67,11 +69,11 @@ pub(super) fn places(
     } else {
         survey.end
     };
-    let refusal = scanner.refusal.or(untold);
     Ok(Found {
         places,
         end,
-        refusal,
+        refused: scanner.first_unreadable(),
+        refusal: scanner.refusal.or(untold),
     })
 }
 

@@ -38,6 +38,7 @@ mod kill;
 mod kit;
 mod model;
 mod no_threads;
+mod partial_account;
 mod races;
 mod rebuild;
 mod rules;
