@@ -98,6 +98,8 @@ switches! {
     // What failed is never trusted again.
     /// A segment on which a batch failed is given up.
     AbandonWrite,
+    /// A segment is given up behind which another one could not be listed for sure.
+    AbandonList,
     /// A segment on which another sync failed is given up.
     AbandonSync,
     /// A file of which a sync failed stays failed.

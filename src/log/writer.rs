@@ -208,14 +208,21 @@ impl Writer {
         edits.extend(Switch::CreatedEdit.some(edit_of(&segment, What::Created)));
         let (durable, next_record) = (self.durable, self.next_record);
         // With the marks: while the new segment is empty, nothing else says how far the one before it reached.
-        shared.ledger.lock().append(&edits, |manifest| {
+        let listed = shared.ledger.lock().append(&edits, |manifest| {
             let (durable, next) = (
                 Switch::RotationDurable.number(durable),
                 Switch::RotationNext.number(next_record),
             );
             manifest.durable_batch = manifest.durable_batch.max(durable);
             manifest.next_record = manifest.next_record.max(next);
-        })?;
+        });
+        if let Err(error) = listed {
+            // The disk may list it all the same, with the numbers from here on: nothing with these goes into another one.
+            if Switch::AbandonList.on() {
+                self.abandon(shared, &error);
+            }
+            return Err(error);
+        }
         self.ended.clear();
         shared.publish(Arc::clone(&segment));
         let full = self.active.replace(Active {

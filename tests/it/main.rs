@@ -36,6 +36,7 @@ mod index_writes;
 mod io_errors;
 mod kill;
 mod kit;
+mod listing;
 mod model;
 mod no_threads;
 mod partial_account;

@@ -152,6 +152,10 @@ pub(crate) const TABLE: &[(Switch, By)] = &[
         By::It("io_errors::syncs_fail_and_keep_drop_or_revert_their_pages"),
     ),
     (
+        Switch::AbandonList,
+        By::It("listing::a_segment_that_could_not_be_listed_may_be_there"),
+    ),
+    (
         Switch::AbandonSync,
         By::Here("failed::a_file_that_failed_is_left_alone"),
     ),
