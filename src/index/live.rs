@@ -115,8 +115,9 @@ impl Fold {
     /// named the account is lost, the row was made from it: else the next row would not know the name either.
     pub(crate) fn reach(&mut self, row: &Row) {
         self.last_record = self.last_record.max(row.last_record);
+        // The record of its last renaming may be among the lost: the fold then has a name from before, or none.
         if let Some(name) = &row.name
-            && *self.name == *self.id.to_string()
+            && **name != *self.id.to_string()
         {
             self.name = Arc::clone(name);
         }

@@ -2,7 +2,7 @@
 
 use std::io;
 
-use mailkeep::{Delivery, Options, Store};
+use mailkeep::{Delivery, Digest, Options, Store};
 
 use crate::kit::{message, open, options, state};
 use crate::sim::{Call, Fault, Sim, WriteFails};
@@ -24,7 +24,7 @@ fn deliver(store: &Store, seed: u64, len: usize) -> mailkeep::Result<()> {
 
 /// A message comes for which another segment is needed, and write `after` from there on fails with half of it written; then
 /// small ones. What was shown when the power goes, and whether the write was made at all.
-fn hurt(after: usize, error: fn() -> io::Error) -> (Sim, Vec<(String, Vec<u8>)>, bool) {
+fn hurt(after: usize, error: fn() -> io::Error) -> (Sim, Vec<(u32, Digest)>, bool) {
     let sim = Sim::new();
     let store = open(&sim, small(0)).unwrap();
     store.create_account("anna").unwrap();
@@ -48,13 +48,13 @@ fn hurt(after: usize, error: fn() -> io::Error) -> (Sim, Vec<(String, Vec<u8>)>,
     (crashed, shown, hit)
 }
 
-/// UID and message, one by one.
-fn bodies(store: &Store) -> Vec<(String, Vec<u8>)> {
+/// UIDs and messages.
+fn bodies(store: &Store) -> Vec<(u32, Digest)> {
     let view = store.account("anna").unwrap().inbox().unwrap().view();
     let view = view.unwrap();
     let rows = view.iter().map(|row| {
         let bytes = view.message(row.uid).unwrap().bytes().unwrap();
-        (row.uid.to_string(), bytes.to_vec())
+        (row.uid.get(), Digest::of(&bytes))
     });
     rows.collect()
 }

@@ -37,6 +37,7 @@ mod io_errors;
 mod kill;
 mod kit;
 mod listing;
+mod lost_rename;
 mod model;
 mod no_threads;
 mod partial_account;
