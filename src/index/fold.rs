@@ -11,6 +11,7 @@ use super::entry::Entry;
 use super::expunged::Expunged;
 use super::keywords::Keywords;
 use super::mailbox::MailboxFold;
+use super::plan::INBOX_ID;
 use crate::format::change::{
     Change, CreateMailbox, Deliver, Fence, Flag, MailboxProperties, Transfer, Transferred,
 };
@@ -301,7 +302,22 @@ impl Fold {
             properties,
             header.modseq,
         );
+        self.make_way(header, create.parent, name);
         self.insert_mailbox(header.mailbox, mailbox);
+    }
+
+    /// A mailbox gets this name now. One that has it had lost it, by a record that is lost: it gets another one, or the two
+    /// could not be told from each other.
+    fn make_way(&mut self, header: &RecordHeader, parent: u32, name: &str) {
+        let other = self.child(parent, name);
+        let Some(other) = other.filter(|id| *id != header.mailbox && *id != INBOX_ID) else {
+            return;
+        };
+        self.remember_name(other);
+        if let Some(mailbox) = self.mailbox_mut(other) {
+            (mailbox.parent, mailbox.name) = (0, format!("Recovered {other}").into());
+            mailbox.modseq = mailbox.modseq.max(header.modseq);
+        }
     }
 
     fn rename_mailbox(
@@ -315,6 +331,7 @@ impl Fold {
         for id in &moved {
             self.remember_name(*id);
         }
+        self.make_way(header, parent, name);
         self.with_mailbox(header, None, |mailbox, _| {
             mailbox.parent = parent;
             mailbox.name = name.into();
