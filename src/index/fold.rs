@@ -273,7 +273,7 @@ impl Fold {
         }
     }
 
-    fn stand_in(&mut self, id: u32, uid_validity: Option<UidValidity>, modseq: u64) {
+    pub(super) fn stand_in(&mut self, id: u32, uid_validity: Option<UidValidity>, modseq: u64) {
         let next = UidValidity::new(self.uid_validity_mark.saturating_add(1));
         let uid_validity = uid_validity.or(next).unwrap_or(UidValidity::MAX);
         self.uid_validity_mark = self.uid_validity_mark.max(uid_validity.get());

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::directory::{Fences, Inbox, Row};
 use crate::format::change::{Change, Fence};
 use crate::format::record::RecordHeader;
-use crate::mail::AccountId;
+use crate::mail::{AccountId, UidValidity};
 
 use super::fold::Fold;
 use super::mailbox::MailboxFold;
@@ -120,6 +120,14 @@ impl Fold {
             && **name != *self.id.to_string()
         {
             self.name = Arc::clone(name);
+        }
+        // All that made it may be among them, and none that deleted it.
+        if row.exists == Some(true) && !self.exists && !self.partial {
+            self.exists = true;
+            let uid_validity = UidValidity::new(row.inbox.uid_validity);
+            if uid_validity.is_some() && self.mailbox(INBOX_ID).is_none() {
+                self.stand_in(INBOX_ID, uid_validity, row.modseq);
+            }
         }
         if row.modseq > self.modseq {
             self.modseq_burned = self.modseq_burned.max(row.modseq);
