@@ -343,7 +343,7 @@ fn uid_set(uids: &BTreeSet<u32>) -> UidSet {
 }
 
 /// All of the places must be there; a delivery by name to a mailbox that is not goes to INBOX.
-fn rule_delivery(
+pub(crate) fn rule_delivery(
     world: &mut World,
     message: usize,
     to: &[Place],

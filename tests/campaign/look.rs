@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use crate::model::{Account, World};
 use mailkeep::mail::AccountId;
-use mailkeep::{Keyword, Result, Store};
+use mailkeep::{Error, Keyword, Result, Store};
 
 /// A store.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -15,7 +15,7 @@ pub(crate) struct Look {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct AccountLook {
     pub(crate) name: String,
-    id: AccountId,
+    pub(crate) id: AccountId,
     subscriptions: Vec<String>,
     pub(crate) mailboxes: Vec<MailboxLook>,
 }
@@ -23,11 +23,11 @@ pub(crate) struct AccountLook {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct MailboxLook {
     pub(crate) name: String,
-    id: u32,
+    pub(crate) id: u32,
     pub(crate) uid_validity: u32,
     pub(crate) uid_next: u32,
     pub(crate) modseq: u64,
-    noselect: bool,
+    pub(crate) noselect: bool,
     sort_order: u32,
     pub(crate) rows: Vec<RowLook>,
 }
@@ -48,7 +48,31 @@ pub(crate) struct RowLook {
 }
 
 impl AccountLook {
-    fn holds(&self, model: &Account) -> bool {
+    /// Whether what is found now is what was shown then, but for numbers that skipped ahead.
+    pub(crate) fn is_raised(&self, shown: &Self) -> bool {
+        self.raised_as(shown).is_some_and(|raised| raised == *self)
+    }
+
+    fn raised_as(&self, shown: &Self) -> Option<Self> {
+        let mut raised = shown.clone();
+        if self.mailboxes.len() != raised.mailboxes.len() {
+            return None;
+        }
+        for (found, raised) in self.mailboxes.iter().zip(&mut raised.mailboxes) {
+            raised.uid_next = raised.uid_next.max(found.uid_next);
+            raised.modseq = raised.modseq.max(found.modseq);
+            if found.rows.len() != raised.rows.len() {
+                return None;
+            }
+            for (found, raised) in found.rows.iter().zip(&mut raised.rows) {
+                raised.modseq = raised.modseq.max(found.modseq);
+                raised.created = raised.created.max(found.created);
+            }
+        }
+        Some(raised)
+    }
+
+    pub(crate) fn holds(&self, model: &Account, numbers: Numbers) -> bool {
         self.mailboxes.len() == model.mailboxes.len()
             && self.subscriptions.iter().eq(&model.subscriptions)
             && self.mailboxes.iter().all(|mailbox| {
@@ -56,7 +80,8 @@ impl AccountLook {
                 let model = models.find(|model| model.name == mailbox.name);
                 model.is_some_and(|model| {
                     let rows = mailbox.rows.iter();
-                    mailbox.uid_next == model.uid_next
+                    let skips = numbers == Numbers::NotLess && mailbox.uid_next > model.uid_next;
+                    (mailbox.uid_next == model.uid_next || skips)
                         && mailbox.sort_order == model.sort_order
                         && mailbox.rows.len() == model.entries.len()
                         && rows.zip(&model.entries).all(|(row, (uid, entry))| {
@@ -82,18 +107,42 @@ pub(crate) fn message(number: usize, len: usize) -> Vec<u8> {
     text
 }
 
+/// In place of a message: the store says that it cannot be read.
+pub(crate) const UNREADABLE: usize = usize::MAX;
+
 /// What a store shows. Bytes other than those that were delivered panic, whatever the store says of them.
 pub(crate) fn look(store: &Store, messages: &[Vec<u8>]) -> Result<Look> {
+    look_with(store, messages, Err)
+}
+
+/// The same of a damaged store.
+pub(crate) fn look_at_damaged(store: &Store, messages: &[Vec<u8>]) -> Result<Look> {
+    look_with(store, messages, |error| match error {
+        Error::Damaged { .. } => Ok(UNREADABLE),
+        other => Err(other),
+    })
+}
+
+fn look_with(store: &Store, messages: &[Vec<u8>], refused: Refused) -> Result<Look> {
     let mut names = store.accounts(None, 1000)?;
     names.sort_unstable();
-    let accounts = names.iter().map(|name| account_look(store, messages, name));
+    let accounts = names.iter();
+    let accounts = accounts.map(|name| account_look(store, messages, name, refused));
     Ok(Look {
         accounts: accounts.collect::<Result<_>>()?,
     })
 }
 
+/// What stands in place of a message that cannot be read.
+type Refused = fn(Error) -> Result<usize>;
+
 /// What a store shows of one account.
-pub(crate) fn account_look(store: &Store, messages: &[Vec<u8>], name: &str) -> Result<AccountLook> {
+fn account_look(
+    store: &Store,
+    messages: &[Vec<u8>],
+    name: &str,
+    refused: Refused,
+) -> Result<AccountLook> {
     let account = store.account(name)?;
     let mut mailboxes = Vec::new();
     for info in account.mailboxes()? {
@@ -102,7 +151,8 @@ pub(crate) fn account_look(store: &Store, messages: &[Vec<u8>], name: &str) -> R
         let view = mailbox.view()?;
         let mut rows = Vec::with_capacity(view.len());
         for row in view.iter() {
-            let bytes = view.message(row.uid)?.bytes()?;
+            let bytes = view.message(row.uid).and_then(|message| message.bytes());
+            let message = bytes.map(|bytes| known(&bytes, messages));
             rows.push(RowLook {
                 uid: row.uid.get(),
                 flags: row.flags.bits(),
@@ -116,7 +166,7 @@ pub(crate) fn account_look(store: &Store, messages: &[Vec<u8>], name: &str) -> R
                 ),
                 save_date: row.save_date,
                 size: row.size,
-                message: known(&bytes, messages),
+                message: message.or_else(refused)?,
             });
         }
         mailboxes.push(MailboxLook {
@@ -174,13 +224,20 @@ impl Look {
     pub(crate) fn after(&self, store: &Store, messages: &[Vec<u8>], name: &str) -> Result<Self> {
         let mut after = self.clone();
         after.accounts.retain(|account| account.name != name);
-        after.accounts.push(account_look(store, messages, name)?);
+        after
+            .accounts
+            .push(account_look(store, messages, name, Err)?);
         after.accounts.sort_unstable_by(|a, b| a.name.cmp(&b.name));
         Ok(after)
     }
 
     /// Whether it shows what the model holds; of numbers that a store chooses only their order of size is looked at.
     pub(crate) fn holds(&self, world: &World) -> bool {
+        self.holds_but(world, Numbers::Same)
+    }
+
+    /// The same, of a store whose UIDNEXTs may differ so.
+    pub(crate) fn holds_but(&self, world: &World, numbers: Numbers) -> bool {
         let mut names: Vec<&String> = world.accounts.values().map(|a| &a.name).collect();
         names.sort_unstable();
         let found = self.accounts.iter().map(|account| &account.name);
@@ -190,31 +247,47 @@ impl Look {
                     .accounts
                     .values()
                     .find(|model| model.name == account.name);
-                model.is_some_and(|model| account.holds(model))
+                model.is_some_and(|model| account.holds(model, numbers))
             })
+    }
+
+    /// Numbers skipped ahead since the store held `before`: gives the messages that came since, in their order, the UIDs that
+    /// they have here.
+    pub(crate) fn number(&self, before: &World, world: &mut World) {
+        for (token, account) in &mut world.accounts {
+            let found = self.accounts.iter().find(|one| one.name == account.name);
+            for (at, mailbox) in &mut account.mailboxes {
+                let here = found
+                    .and_then(|found| found.mailboxes.iter().find(|one| one.name == mailbox.name));
+                let Some(here) = here else { continue };
+                let known = before.accounts.get(token);
+                let known = known.and_then(|account| account.mailboxes.get(at));
+                let next = known.map_or(1, |known| known.uid_next);
+                let new = mailbox.entries.split_off(&next);
+                let rows: Vec<_> = here.rows.iter().filter(|row| row.uid >= next).collect();
+                if rows.len() != new.len() {
+                    // Not these messages: whoever compares sees it.
+                    mailbox.entries.extend(new);
+                    continue;
+                }
+                let new = rows.into_iter().zip(new.into_values());
+                let new = new.map(|(row, entry)| (row.uid, entry));
+                mailbox.entries.extend(new);
+                mailbox.uid_next = mailbox.uid_next.max(here.uid_next);
+            }
+        }
     }
 
     /// `shown`, with the numbers of this one where these are greater; `None` where the two are not alike.
     fn raised_as(&self, shown: &Self) -> Option<Self> {
-        let mut raised = shown.clone();
-        let alike = self.accounts.len() == shown.accounts.len();
-        for (found, raised) in self.accounts.iter().zip(&mut raised.accounts) {
-            if found.mailboxes.len() != raised.mailboxes.len() {
-                return None;
-            }
-            for (found, raised) in found.mailboxes.iter().zip(&mut raised.mailboxes) {
-                raised.uid_next = raised.uid_next.max(found.uid_next);
-                raised.modseq = raised.modseq.max(found.modseq);
-                if found.rows.len() != raised.rows.len() {
-                    return None;
-                }
-                for (found, raised) in found.rows.iter().zip(&mut raised.rows) {
-                    raised.modseq = raised.modseq.max(found.modseq);
-                    raised.created = raised.created.max(found.created);
-                }
-            }
+        if self.accounts.len() != shown.accounts.len() {
+            return None;
         }
-        alike.then_some(raised)
+        let accounts = self.accounts.iter().zip(&shown.accounts);
+        let accounts = accounts.map(|(found, shown)| found.raised_as(shown));
+        Some(Self {
+            accounts: accounts.collect::<Option<_>>()?,
+        })
     }
 
     /// What is different, for people.

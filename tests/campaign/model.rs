@@ -8,4 +8,6 @@ mod ledger;
 mod mail;
 
 pub(crate) use self::ledger::Ledger;
-pub(crate) use self::mail::{Account, Arriving, Now, Ruled, Store as Marking, Token, World};
+pub(crate) use self::mail::{
+    Account, Arriving, Mailbox, Now, Ruled, Store as Marking, Token, World,
+};

@@ -50,7 +50,14 @@ impl Tally {
         *self.0.entry(kind).or_default() += 1;
     }
 
-    fn states(&self) -> u64 {
+    /// With those of another.
+    pub(crate) fn take(&mut self, other: Self) {
+        for (kind, count) in other.0 {
+            *self.0.entry(kind).or_default() += count;
+        }
+    }
+
+    pub(crate) fn states(&self) -> u64 {
         let states = self
             .0
             .iter()
@@ -124,11 +131,7 @@ pub(crate) fn campaign(
                 eprintln!("{test}: seed {seed} failed after {now} states");
                 resume_unwind(reason);
             }
-            let mut total = total.lock().unwrap();
-            for (kind, count) in tally.0 {
-                *total.0.entry(kind).or_default() += count;
-            }
-            drop(total);
+            total.lock().unwrap().take(tally);
             // A long run tells how far it is, each tenth million.
             let report = reports.load(Ordering::Relaxed);
             if now >= report * 10_000_000

@@ -4,13 +4,15 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use mailkeep::{Error, Options, Store};
+use mailkeep::{Accepted, Error, Options, Recipient, Stat, Store};
 
-use crate::act::{Act, Marks, Place};
+use crate::act::{Act, Marks, Place, rule_delivery};
 use crate::dice::Dice;
+use crate::kinds;
 use crate::look::{Look, look, message};
 use crate::model::{Account, Ledger, Now, Token, World};
-use crate::sim::{Sim, SimHost};
+use crate::sim::{Call, Fault, Sim, SimHost};
+use crate::tally::Tally;
 
 /// How the stores of a workload are opened.
 #[derive(Clone, Copy, Debug)]
@@ -56,8 +58,33 @@ pub(crate) struct Shown {
     /// Where several things were asked for at once: what there is when only the first few are done. They may take several
     /// batches.
     pub(crate) between: Vec<World>,
+    /// Whether the disk did not give all that was asked meanwhile, which the log then says: numbers skip ahead.
+    pub(crate) skips: bool,
+    /// How many changes of the disk there were when it was looked at: mail that waits has no UID before.
+    pub(crate) seen: usize,
     /// What was done.
     pub(crate) what: String,
+}
+
+impl Shown {
+    /// What was looked at as soon as it was done, on a disk that gives what it holds.
+    pub(crate) fn at_once(
+        op: usize,
+        durable: bool,
+        look: Look,
+        between: Vec<World>,
+        what: String,
+    ) -> Self {
+        Self {
+            op,
+            durable,
+            look,
+            between,
+            skips: false,
+            seen: op,
+            what,
+        }
+    }
 }
 
 /// A workload under way.
@@ -73,12 +100,25 @@ pub(crate) struct Work {
     /// A write may have ended inside a sector. If nothing on the medium says that it was not acknowledged, it is reported.
     pub(crate) torn: bool,
     pub(crate) world: World,
+    /// What came to be done.
+    pub(crate) kinds: Tally,
+    stat: Stat,
     tokens: Token,
     ledger: Ledger,
     dice: Dice,
     openings: u64,
     names: usize,
 }
+
+/// A delivery by name that was accepted.
+struct Arrived {
+    message: usize,
+    at: Place,
+    deferred: bool,
+}
+
+/// Calls without which nothing is read.
+const GIVES: &[Call] = &[Call::Read, Call::Bytes];
 
 const MAILBOXES: [&str; 4] = ["INBOX", "a", "a/b", "c"];
 const KEYWORDS: [&str; 2] = ["$work", "junk"];
@@ -91,17 +131,19 @@ impl Work {
             setup: Setup::of(seed),
             sim: Sim::new(),
             store: None,
-            shown: vec![Shown {
-                op: 0,
-                durable: true,
-                look: Look::default(),
-                between: Vec::new(),
-                what: "nothing".to_owned(),
-            }],
+            shown: vec![Shown::at_once(
+                0,
+                true,
+                Look::default(),
+                Vec::new(),
+                "nothing".to_owned(),
+            )],
             messages: Vec::new(),
             large: usize::from(dice.one_in(12)),
             torn: false,
             world: World::default(),
+            kinds: Tally::default(),
+            stat: Stat::default(),
             tokens: 0,
             ledger: Ledger::default(),
             dice,
@@ -117,11 +159,16 @@ impl Work {
         for _ in 0..14 + seed % 20 {
             if work.dice.one_in(8) {
                 work.reopen();
+            } else if work.dice.one_in(16) && !work.world.accounts.is_empty() {
+                if work.late() {
+                    break;
+                }
             } else {
                 let act = work.next();
                 work.must(&act);
             }
         }
+        kinds::of_disk(&work.sim, &mut work.kinds);
         work.store = None;
         work
     }
@@ -129,12 +176,19 @@ impl Work {
     pub(crate) fn open(&mut self) {
         let mut options = self.options();
         match self.dice.below(6) {
-            0 => options = options.rebuild(true),
-            1 => options = options.replay_all(true),
+            0 => {
+                self.kinds.add("Did: rebuild the index");
+                options = options.rebuild(true);
+            }
+            1 => {
+                self.kinds.add("Did: replay all");
+                options = options.replay_all(true);
+            }
             _ => {}
         }
         let store = Store::open_on(self.sim.storage(), options).unwrap();
         assert!(store.recovery().is_whole(), "{}", store.recovery());
+        self.stat = store.stat();
         self.store = Some(store);
     }
 
@@ -147,6 +201,7 @@ impl Work {
             (last.op, last.durable) = (op, true);
         }
         self.open();
+        self.kinds.add("Did: close and open");
         let found = look(self.store.as_ref().unwrap(), &self.messages).unwrap();
         let shown = &self.shown.last().unwrap().look;
         assert!(
@@ -167,21 +222,114 @@ impl Work {
             .unwrap_or_else(|why| panic!("{act:?}: {why:?}"));
         let between = self.between(act, seconds);
         let store = self.store.clone().unwrap();
+        let before = self.sim.ops_len();
         act.run(&store, &self.messages)
             .unwrap_or_else(|why| panic!("{act:?}: {why}"));
         self.world = world;
         let op = self.sim.ops_len();
-        let look = self.now_shown(&store, act);
+        if op > before {
+            kinds::of_act(act, &self.messages, &mut self.kinds);
+        }
+        self.stat = kinds::between(&self.stat, &store, &mut self.kinds);
+        let what = format!("{act:?}");
+        let look = self.now_shown(&store, &what);
         // One that is durable makes those before it durable, unless it changes nothing and so writes nothing.
         let last = self.shown.last().unwrap();
         let durable = act.is_durable() && (op > last.op || last.durable);
-        self.shown.push(Shown {
-            op,
-            durable,
-            look,
-            between,
-            what: format!("{act:?}"),
-        });
+        self.shown
+            .push(Shown::at_once(op, durable, look, between, what));
+    }
+
+    /// The disk gives nothing that it holds, of a store that has just been opened, and mail comes by name. What cannot be
+    /// delivered waits; it gets its UID when the disk is well again and somebody asks. Returns whether numbers skipped ahead:
+    /// then the ledger knows them no more.
+    fn late(&mut self) -> bool {
+        self.reopen();
+        let store = self.store.clone().unwrap();
+        let (mut arrived, mut acknowledged) = (Vec::new(), Vec::new());
+        self.sim.set_fault(Some(Fault::from(GIVES, 0)));
+        for _ in 0..1 + self.dice.below(3) {
+            let (message, to) = (self.new_message(), self.places());
+            let recipients = to
+                .iter()
+                .map(|(account, name)| Recipient::new(account, name));
+            let kept = store.deliver_to(&self.messages[message], recipients);
+            let kept = kept.unwrap().wait().unwrap();
+            for (at, accepted) in to.into_iter().zip(kept) {
+                let deferred = matches!(accepted.unwrap(), Accepted::Deferred(_));
+                if deferred {
+                    self.kinds.add("Did: defer a delivery");
+                }
+                arrived.push(Arrived {
+                    message,
+                    at,
+                    deferred,
+                });
+            }
+            let skips = store.health().lost_records > 0;
+            acknowledged.push((self.sim.ops_len(), arrived.len(), skips));
+        }
+        self.sim.set_fault(None);
+        let first = self.shown.len();
+        let (last, _, skips) = acknowledged.pop().unwrap();
+        for (op, count, skips) in acknowledged {
+            // Nobody looked then; this is what would have been shown.
+            let mut world = self.with_arrived(&arrived[..count], &mut self.tokens.clone());
+            let disk = self.sim.killed(op);
+            let options = self.setup.options(900 + op as u64);
+            let asked = Store::open_on(disk.storage(), options).unwrap();
+            let look = look(&asked, &self.messages).unwrap();
+            if skips {
+                look.number(&self.world, &mut world);
+            }
+            assert!(look.holds(&world), "{look:?} is not {world:?}");
+            let what = "mail by name, unread".to_owned();
+            let shown = Shown::at_once(op, true, look, Vec::new(), what);
+            self.shown.push(Shown { skips, ..shown });
+        }
+        let mut tokens = self.tokens;
+        let mut world = self.with_arrived(&arrived, &mut tokens);
+        self.tokens = tokens;
+        let waited = store.health().deferred;
+        let what = "mail by name to be read".to_owned();
+        let look = if skips {
+            let look = look(&store, &self.messages).unwrap();
+            look.number(&self.world, &mut world);
+            assert!(look.holds(&world), "{look:?} is not {world:?}");
+            self.kinds.add("Did: skip ahead of what was not given");
+            look
+        } else {
+            self.world = world;
+            self.now_shown(&store, &what)
+        };
+        assert_eq!(store.health().deferred, 0);
+        (0..waited).for_each(|_| self.kinds.add("Did: assign a deferred one"));
+        self.stat = kinds::between(&self.stat, &store, &mut self.kinds);
+        let shown = Shown::at_once(last, true, look, Vec::new(), what);
+        self.shown.push(Shown { skips, ..shown });
+        let seen = self.sim.ops_len();
+        self.shown[first..]
+            .iter_mut()
+            .for_each(|shown| shown.seen = seen);
+        skips
+    }
+
+    /// What there is once all of these have their UIDs: those that were delivered at once, then those that waited.
+    fn with_arrived(&self, arrived: &[Arrived], tokens: &mut Token) -> World {
+        let mut world = self.world.clone();
+        let mut now = Now {
+            seconds: 1_700_000_000 + self.openings as i64,
+            tokens,
+        };
+        let (late, there): (Vec<_>, Vec<_>) = arrived.iter().partition(|one| one.deferred);
+        // Those that were delivered by one call may share an Email; each that waited is one.
+        let calls = there.chunk_by(|one, other| one.message == other.message);
+        for arrived in calls.chain(late.chunks(1)) {
+            let to: Vec<Place> = arrived.iter().map(|one| one.at.clone()).collect();
+            let (message, marks) = (arrived[0].message, Marks::default());
+            rule_delivery(&mut world, message, &to, &marks, &mut now).unwrap();
+        }
+        world
     }
 
     fn between(&self, act: &Act, seconds: i64) -> Vec<World> {
@@ -200,9 +348,9 @@ impl Work {
         steps.collect()
     }
 
-    fn now_shown(&mut self, store: &Store, act: &Act) -> Look {
+    fn now_shown(&mut self, store: &Store, what: &str) -> Look {
         let agrees = self.ledger.check(store, &self.world, &self.messages);
-        agrees.unwrap_or_else(|why| panic!("after {act:?}: {why}"));
+        agrees.unwrap_or_else(|why| panic!("after {what}: {why}"));
         look(store, &self.messages).unwrap()
     }
 

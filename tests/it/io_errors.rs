@@ -2,22 +2,11 @@
 //! nothing panics, errors say what they are, and the store goes on where it can.
 
 use std::collections::BTreeSet;
-use std::io;
 
 use mailkeep::{Durability, Error, Options, Store};
 
 use crate::kit::{assert_whole, deliver, env, open, options, state, steps};
-use crate::sim::{Call, Fault, Op, Sim, SyncFails, WriteFails};
-
-/// The errors of a system, by number: EIO, ENOSPC, EDQUOT, EROFS, EMFILE, ENOMEM.
-const ERRORS: [fn() -> io::Error; 6] = [
-    || io::Error::from_raw_os_error(5),
-    || io::Error::from_raw_os_error(28),
-    || io::Error::from_raw_os_error(122),
-    || io::Error::from_raw_os_error(30),
-    || io::Error::from_raw_os_error(24),
-    || io::Error::from_raw_os_error(12),
-];
+use crate::sim::{Call, ERRORS, Fault, Op, Sim, SyncFails, WriteFails};
 
 /// What a run that was hurt had acknowledged as durable, and at all.
 struct Outcome {

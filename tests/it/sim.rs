@@ -108,7 +108,21 @@ impl Call {
         Self::Sync,
         Self::SetLen,
     ];
+
+    /// Those that change nothing; one that opens may also create.
+    pub(crate) const READS: &[Self] = &[Self::Open, Self::List, Self::Read, Self::Len, Self::Bytes];
 }
+
+/// The errors of a system, by number: EIO, ENOSPC, EDQUOT, EROFS, EMFILE, ENOMEM, EINTR.
+pub(crate) const ERRORS: [fn() -> io::Error; 7] = [
+    || io::Error::from_raw_os_error(5),
+    || io::Error::from_raw_os_error(28),
+    || io::Error::from_raw_os_error(122),
+    || io::Error::from_raw_os_error(30),
+    || io::Error::from_raw_os_error(24),
+    || io::Error::from_raw_os_error(12),
+    || io::Error::from_raw_os_error(4),
+];
 
 /// What became of unsynced pages when a sync failed. In every case a later sync returns `Ok`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -145,12 +159,11 @@ pub(crate) struct Fault {
 impl Fault {
     /// `EIO`, once, after `after` calls of these kinds; a failed sync drops, a failed write does nothing.
     pub(crate) fn once(calls: &'static [Call], after: usize) -> Self {
-        let error = || io::Error::from_raw_os_error(5);
         Self {
             calls,
             after,
             forever: false,
-            error,
+            error: ERRORS[0],
             sync: SyncFails::Dropped,
             write: WriteFails::Nothing,
         }

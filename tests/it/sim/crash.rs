@@ -79,6 +79,21 @@ impl Image {
             .collect()
     }
 
+    /// The names of files.
+    pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
+        self.names.keys().map(|name| &**name)
+    }
+
+    /// What the file of that name holds.
+    pub(crate) fn content(&self, name: &str) -> Option<&[u8]> {
+        self.names.get(name).map(|inode| &*self.inodes[*inode])
+    }
+
+    /// The content of the file of that name, to be changed.
+    pub(crate) fn edit(&mut self, name: &str) -> &mut [u8] {
+        self.inodes[self.names[name]].edit()
+    }
+
     /// A number for what is in it: equal images have equal ones, and different ones hardly ever.
     pub(crate) fn mark(&self) -> u64 {
         let mut mark = self.folders.len() as u64;
