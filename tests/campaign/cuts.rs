@@ -80,13 +80,22 @@ impl Bounds {
     }
 }
 
+/// Messages that wait for their account at `op`: nobody knows yet which UIDs they get.
+pub(crate) fn late(work: &Work, upto: usize, op: usize) -> BTreeSet<usize> {
+    let messages = |look: &Look| -> BTreeSet<usize> {
+        let mailboxes = look.accounts.iter().flat_map(|account| &account.mailboxes);
+        let rows = mailboxes.flat_map(|mailbox| &mailbox.rows);
+        rows.map(|row| row.message).collect()
+    };
+    let pairs = work.shown[..=upto].windows(2);
+    let waited = pairs.filter(|pair| pair[1].seen > pair[1].op && pair[1].seen > op);
+    waited
+        .flat_map(|pair| &messages(&pair[1].look) - &messages(&pair[0].look))
+        .collect()
+}
+
 /// Which of the shown states this is.
 pub(crate) fn which(work: &Work, found: &Look, bounds: Bounds, numbers: Numbers) -> usize {
-    let mut open = work.shown[bounds.least + 1..=bounds.most].iter();
-    let numbers = match open.any(|shown| shown.skips) {
-        true => Numbers::NotLess,
-        false => numbers,
-    };
     let mut allowed = (bounds.least..=bounds.most).rev();
     let at = allowed.find(|at| found.is(&work.shown[*at].look, numbers));
     let between = || {
@@ -406,7 +415,7 @@ fn cuts(seed: u64, tally: &mut Tally) {
         known_later: BTreeSet::new(),
     };
     work.sim.walk(&mut |op, point| {
-        if !only.at(op) {
+        if !only.at(op) || op > work.until {
             return;
         }
         cuts.tally.add("Crash points");

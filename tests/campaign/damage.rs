@@ -6,7 +6,7 @@ use std::ops::{ControlFlow, Range};
 
 use mailkeep::{AccountId, Delivery, Error, Store};
 
-use crate::cuts::{Bounds, choices, chosen, tell};
+use crate::cuts::{Bounds, choices, chosen, late, tell};
 use crate::dice::Dice;
 use crate::hit::{Hit, hit};
 use crate::look::{AccountLook, Look, Numbers, UNREADABLE, look_at_damaged};
@@ -26,16 +26,6 @@ fn shown(work: &Work, upto: usize, op: Option<usize>) -> BTreeMap<Key, usize> {
     let states = work.shown[..=upto].iter();
     let states = states.filter(|shown| op.is_none_or(|op| shown.seen <= op));
     states.flat_map(|shown| keys(&shown.look)).collect()
-}
-
-/// Messages that wait for their account at `op`: what is damaged may decide which UIDs they get.
-fn late(work: &Work, upto: usize, op: usize) -> Late {
-    let messages = |look| -> BTreeSet<usize> { keys(look).map(|(_, message)| message).collect() };
-    let pairs = work.shown[..=upto].windows(2);
-    let waited = pairs.filter(|pair| pair[1].seen > pair[1].op && pair[1].seen > op);
-    waited
-        .flat_map(|pair| &messages(&pair[1].look) - &messages(&pair[0].look))
-        .collect()
 }
 
 fn keys(look: &Look) -> impl Iterator<Item = (Key, usize)> {
@@ -177,12 +167,12 @@ fn compare(
     let seen = shown(work, bounds.most, Some(op));
     let ever = shown(work, bounds.most, None);
     let partly = between(work, bounds).next().is_some();
-    let late = late(work, bounds.most, op);
+    let waiting = late(work, bounds.most, op);
     // Where the record that gave it a UID is hit, it gets another one.
-    let once_late = self::late(work, bounds.most, 0);
+    let once_late = late(work, bounds.most, 0);
     for (key, message) in keys(found) {
         let again = hit.accounts.contains(&key.0) && once_late.contains(&message);
-        let anew = again || late.contains(&message);
+        let anew = again || waiting.contains(&message);
         let right = match (seen.get(&key), ever.get(&key)) {
             (Some(was), _) => *was == message,
             (None, Some(will)) => *will == message || anew,
@@ -197,7 +187,7 @@ fn compare(
     }
     let is_hit = |id: &AccountId| hit.accounts.contains(id);
     for account in found.accounts.iter().filter(|found| !is_hit(&found.id)) {
-        if !is_there(account, work, bounds, hit, &late) {
+        if !is_there(account, work, bounds, hit, &waiting) {
             return Err(format!("{} is not as it was", account.name));
         }
     }
@@ -307,7 +297,7 @@ fn cuts(seed: u64, tally: &mut Tally) {
         if op % 16 == 0 {
             older.push(point.image(&mut |_| false));
         }
-        if !only.at(op) {
+        if !only.at(op) || op > work.until {
             return;
         }
         if only.is_one() {

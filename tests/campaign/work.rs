@@ -58,8 +58,6 @@ pub(crate) struct Shown {
     /// Where several things were asked for at once: what there is when only the first few are done. They may take several
     /// batches.
     pub(crate) between: Vec<World>,
-    /// Whether the disk did not give all that was asked meanwhile, which the log then says: numbers skip ahead.
-    pub(crate) skips: bool,
     /// How many changes of the disk there were when it was looked at: mail that waits has no UID before.
     pub(crate) seen: usize,
     /// What was done.
@@ -80,7 +78,6 @@ impl Shown {
             durable,
             look,
             between,
-            skips: false,
             seen: op,
             what,
         }
@@ -100,6 +97,8 @@ pub(crate) struct Work {
     /// A write may have ended inside a sector. If nothing on the medium says that it was not acknowledged, it is reported.
     pub(crate) torn: bool,
     pub(crate) world: World,
+    /// Up to how many changes of the disk the power is cut. Behind it numbers skip ahead, and it is not known at which one.
+    pub(crate) until: usize,
     /// What came to be done.
     pub(crate) kinds: Tally,
     stat: Stat,
@@ -142,6 +141,7 @@ impl Work {
             large: usize::from(dice.one_in(12)),
             torn: false,
             world: World::default(),
+            until: usize::MAX,
             kinds: Tally::default(),
             stat: Stat::default(),
             tokens: 0,
@@ -245,6 +245,7 @@ impl Work {
     /// then the ledger knows them no more.
     fn late(&mut self) -> bool {
         self.reopen();
+        let began = self.sim.ops_len();
         let store = self.store.clone().unwrap();
         let (mut arrived, mut acknowledged) = (Vec::new(), Vec::new());
         self.sim.set_fault(Some(Fault::from(GIVES, 0)));
@@ -284,8 +285,8 @@ impl Work {
             }
             assert!(look.holds(&world), "{look:?} is not {world:?}");
             let what = "mail by name, unread".to_owned();
-            let shown = Shown::at_once(op, true, look, Vec::new(), what);
-            self.shown.push(Shown { skips, ..shown });
+            self.shown
+                .push(Shown::at_once(op, true, look, Vec::new(), what));
         }
         let mut tokens = self.tokens;
         let mut world = self.with_arrived(&arrived, &mut tokens);
@@ -305,12 +306,15 @@ impl Work {
         assert_eq!(store.health().deferred, 0);
         (0..waited).for_each(|_| self.kinds.add("Did: assign a deferred one"));
         self.stat = kinds::between(&self.stat, &store, &mut self.kinds);
-        let shown = Shown::at_once(last, true, look, Vec::new(), what);
-        self.shown.push(Shown { skips, ..shown });
+        self.shown
+            .push(Shown::at_once(last, true, look, Vec::new(), what));
         let seen = self.sim.ops_len();
         self.shown[first..]
             .iter_mut()
             .for_each(|shown| shown.seen = seen);
+        if skips {
+            self.until = began;
+        }
         skips
     }
 
