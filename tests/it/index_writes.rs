@@ -10,7 +10,7 @@ use mailkeep::{Options, Store};
 
 use crate::kit::{assert_whole, deliver, env, options, receipts, state, steps, tried};
 use crate::seam::Seam;
-use crate::sim::{CHANGES, Call, ERRORS, READS, Sim};
+use crate::sim::{Call, ERRORS, Sim};
 
 /// Which calls of files in `index/` fail.
 #[derive(Clone, Copy)]
@@ -109,14 +109,14 @@ fn each_call(calls: &'static [Call], forever: bool, error: fn() -> io::Error) {
 #[test]
 fn a_write_of_the_index_fails_once() {
     for error in SOME {
-        each_call(CHANGES, false, error);
+        each_call(Call::CHANGES, false, error);
     }
 }
 
 #[test]
 fn writes_of_the_index_fail_from_one_on() {
     for error in SOME {
-        each_call(CHANGES, true, error);
+        each_call(Call::CHANGES, true, error);
     }
 }
 
@@ -131,7 +131,7 @@ fn syncs_of_the_index_fail() {
 #[test]
 fn reads_of_the_index_fail() {
     for forever in [false, true] {
-        each_call(READS, forever, ERRORS[0]);
+        each_call(Call::READS, forever, ERRORS[0]);
         for error in SOME {
             each_call(&[Call::List], forever, error);
         }
