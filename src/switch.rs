@@ -252,6 +252,8 @@ switches! {
     FenceWaits,
     /// A loss that is found later is logged then.
     LossFenced,
+    /// What it skips ahead is by the room that the lost records had.
+    FenceRoom,
     /// Behind a logged loss each account skips ahead.
     RowFenced,
     /// Behind a logged loss each UIDVALIDITY skips ahead.

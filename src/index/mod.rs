@@ -257,7 +257,8 @@ impl Index {
         }
         // A checkpoint must not cover the fence's record before the fence is known.
         let _fencing = self.fencing.read();
-        if let (header, Change::Fence(fence)) = self.log.fence(first, last, 0)? {
+        let bytes = Switch::FenceRoom.number(self.log.room_of(first..=last));
+        if let (header, Change::Fence(fence)) = self.log.fence(first, last, bytes)? {
             self.note_fence(header.number, fence);
         }
         Ok(())

@@ -1,5 +1,6 @@
 //! What is known of records that are lost: a message's body says whose it is.
 
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use super::scan::{Scanner, search_bodies};
@@ -28,6 +29,42 @@ impl Log {
         }
         found
     }
+}
+
+impl Log {
+    /// How many bytes these records, which cannot be read, have taken at most: from where the first of them lies, or the one
+    /// before it does, to where the next one does.
+    ///
+    /// # Cost
+    /// Goes over the places of all records in each segment that held one.
+    pub(crate) fn room_of(&self, numbers: RangeInclusive<u64>) -> u64 {
+        let segments = Arc::clone(&self.shared.segments.read());
+        let (first, last) = numbers.into_inner();
+        let after = segments.partition_point(|segment| segment.first_record() <= last);
+        let from = segments.partition_point(|segment| segment.first_record() <= first);
+        let held = segments.get(from.saturating_sub(1)..after);
+        let held = held.unwrap_or_default().iter();
+        held.map(|segment| room_in(segment, first, last)).sum()
+    }
+}
+
+fn room_in(segment: &Segment, first: u64, last: u64) -> u64 {
+    let len = segment
+        .file()
+        .and_then(|file| file.len().map_err(segment.io("look at")));
+    let end = segment.end().max(len.unwrap_or(0));
+    let mut room = PAGE as u64..end;
+    let places = segment.places().unwrap_or_default();
+    let places = (segment.first_record()..).zip(places);
+    for (number, place) in places.filter(|(_, place)| place.frame != 0) {
+        if number <= first {
+            room.start = place.frame.into();
+        } else if number > last {
+            room.end = place.frame.into();
+            break;
+        }
+    }
+    room.end.saturating_sub(room.start)
 }
 
 fn lost_in(segment: &Segment, numbers: &[u64]) -> Result<Vec<LostMessage>> {

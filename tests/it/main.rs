@@ -37,7 +37,7 @@ mod io_errors;
 mod kill;
 mod kit;
 mod listing;
-mod lost_rename;
+mod lost_record;
 mod model;
 mod no_threads;
 mod partial_account;

@@ -455,6 +455,10 @@ pub(crate) const TABLE: &[(Switch, By)] = &[
         By::It("rules::renamed_onto_a_name_of_lost_history_has_greater_uidvalidity"),
     ),
     (
+        Switch::FenceRoom,
+        By::It("lost_record::no_uid_of_a_lost_copy_is_given_again"),
+    ),
+    (
         Switch::RowFenced,
         By::Lib("index::agreement::a_fence_lifts_both_alike"),
     ),

@@ -1,0 +1,93 @@
+//! Records that say more than one thing are damaged. The one that gave an account its name, and the index still knows the
+//! name: mail for it is not refused. The one that gave out many UIDs: none of them is given again.
+
+use mailkeep::format::SECTOR;
+use mailkeep::{Accepted, Delivery, Recipient, UidSet};
+
+use crate::kit::{message, open, options};
+use crate::sim::Sim;
+
+/// Goal: whichever sector of the log is lost, an account that is found by its name when the store is opened is found by it
+/// after it was loaded, and mail by name is delivered to it.
+/// Fails when: what is left of the records has an older name, and that one is believed.
+#[test]
+fn an_account_keeps_the_name_that_the_index_knows() {
+    let plain = |run| options(run).chain_max(1000).cache_bytes(64 << 20);
+    let sim = Sim::new();
+    let store = open(&sim, plain(0)).unwrap();
+    let account = store.create_account("anna").unwrap();
+    for seed in 0..3 {
+        let to = [Delivery::to(&account.inbox().unwrap())];
+        let kept = store.deliver(message(seed, 700), to).unwrap();
+        kept.wait().unwrap().remove(0).unwrap();
+    }
+    account.rename("berta").unwrap();
+    account.create_mailbox("Lists").unwrap();
+    store.close().unwrap();
+    let files = sim.files();
+    let name = files.keys().find(|name| name.ends_with(".seg")).unwrap();
+    let written = files[name].iter().rposition(|byte| *byte != 0).unwrap();
+    let mut lost = 0;
+    for sector in 8..=written / SECTOR {
+        let sim = Sim::from_files(files.clone());
+        sim.zero_sector(name, sector);
+        let store = open(&sim, plain(1)).unwrap();
+        let Ok(account) = store.account("berta") else {
+            continue;
+        };
+        account.mailboxes().unwrap();
+        lost += store.health().lost_records;
+        assert!(store.account("berta").is_ok(), "sector {sector}");
+        let to = [Recipient::new("berta", "INBOX")];
+        let kept = store.deliver_to(message(9, 300), to).unwrap();
+        let kept = kept.wait().unwrap().remove(0);
+        assert!(
+            matches!(kept, Ok(Accepted::Delivered(_))),
+            "sector {sector}: {kept:?}"
+        );
+    }
+    assert!(lost > 3, "{lost} records were lost");
+}
+
+/// Goal: whichever sector of the log is lost, also that of a copy that gave out forty UIDs in one record: no UID is given
+/// again.
+/// Fails when: a lost record is taken for one that gave out a single UID.
+#[test]
+fn no_uid_of_a_lost_copy_is_given_again() {
+    const COPIED: u32 = 40;
+    let plain = |run| options(run).chain_max(1000);
+    let sim = Sim::new();
+    let store = open(&sim, plain(0)).unwrap();
+    let account = store.create_account("anna").unwrap();
+    let lists = account.create_mailbox("Lists").unwrap();
+    let inbox = account.inbox().unwrap();
+    for seed in 0..COPIED {
+        let to = [Delivery::to(&inbox)];
+        let kept = store.deliver(message(seed.into(), 100), to).unwrap();
+        kept.wait().unwrap().remove(0).unwrap();
+    }
+    inbox
+        .copy_to(&UidSet::full(), &lists)
+        .unwrap()
+        .wait()
+        .unwrap();
+    let kept = store.deliver(message(99, 100), [Delivery::to(&inbox)]);
+    kept.unwrap().wait().unwrap().remove(0).unwrap();
+    store.close().unwrap();
+    let files = sim.files();
+    let name = files.keys().find(|name| name.ends_with(".seg")).unwrap();
+    let written = files[name].iter().rposition(|byte| *byte != 0).unwrap();
+    let mut lost = 0;
+    for sector in 8..=written / SECTOR {
+        let sim = Sim::from_files(files.clone());
+        sim.zero_sector(name, sector);
+        let store = open(&sim, plain(1)).unwrap();
+        let lists = store.account("anna").unwrap().mailbox("Lists");
+        let Ok(lists) = lists else { continue };
+        lost += u32::from(lists.view().unwrap().is_empty());
+        let kept = store.deliver(message(100, 100), [Delivery::to(&lists)]);
+        let uid = kept.unwrap().wait().unwrap().remove(0).unwrap().uid.get();
+        assert!(uid > COPIED, "sector {sector}: {uid}");
+    }
+    assert!(lost > 0, "the copy was never lost");
+}
