@@ -208,7 +208,9 @@ impl Index {
     fn behind(&self, name: &str) -> Result<Option<AccountId>> {
         let key = self.key_of(name);
         let glance = self.cells.glance();
-        for row in self.directory.by_prefix(key.0, &self.uncovered)? {
+        // Where records are lost two may be listed under one name: behind both, or the page would begin with it again.
+        let rows = self.directory.by_prefix(key.0, &self.uncovered)?;
+        for row in rows.into_iter().rev() {
             let at = row.key;
             if self.listed_name(row, glance)?.as_deref() == Some(name) {
                 return Ok(Some(at));
