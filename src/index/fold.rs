@@ -269,6 +269,10 @@ impl Fold {
             .get_mut(&id)
             .map(Arc::make_mut);
         if let Some(mailbox) = mailbox {
+            // A stand-in made before it had to guess.
+            mailbox.uid_validity = mailbox
+                .uid_validity
+                .max(uid_validity.unwrap_or(UidValidity::MIN));
             act(mailbox, &mut self.keywords);
         }
     }
@@ -304,6 +308,14 @@ impl Fold {
         );
         self.make_way(header, create.parent, name);
         self.insert_mailbox(header.mailbox, mailbox);
+        self.stand_above(create.parent, header.modseq);
+    }
+
+    /// A mailbox lies below this one: if its creation was lost, there is a stand-in, or nobody would find what is below it.
+    fn stand_above(&mut self, parent: u32, modseq: u64) {
+        if parent != 0 && self.mailbox(parent).is_none() {
+            self.stand_in(parent, None, modseq);
+        }
     }
 
     /// A mailbox gets this name now. One that has it had lost it, by a record that is lost: it gets another one, or the two
@@ -337,6 +349,7 @@ impl Fold {
             mailbox.name = name.into();
             mailbox.modseq = mailbox.modseq.max(header.modseq);
         });
+        self.stand_above(parent, header.modseq);
         for (id, value) in uid_validity {
             self.uid_validity_mark = self.uid_validity_mark.max(*value);
             if let (Some(value), Some(mailbox)) = (UidValidity::new(*value), self.mailbox_mut(*id))

@@ -121,13 +121,11 @@ impl Fold {
         {
             self.name = Arc::clone(name);
         }
-        // All that made it may be among them, and none that deleted it.
-        if row.exists == Some(true) && !self.exists && !self.partial {
-            self.exists = true;
+        // All that made it may be among them, and none that deleted it; or that which made its INBOX, which each account has.
+        let exists = self.exists || row.exists == Some(true);
+        if exists && !self.partial && self.mailbox(INBOX_ID).is_none() {
             let uid_validity = UidValidity::new(row.inbox.uid_validity);
-            if uid_validity.is_some() && self.mailbox(INBOX_ID).is_none() {
-                self.stand_in(INBOX_ID, uid_validity, row.modseq);
-            }
+            self.stand_in(INBOX_ID, uid_validity, self.modseq.max(row.modseq));
         }
         if row.modseq > self.modseq {
             self.modseq_burned = self.modseq_burned.max(row.modseq);

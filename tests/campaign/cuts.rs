@@ -102,11 +102,18 @@ pub(crate) fn which(work: &Work, found: &Look, bounds: Bounds, numbers: Numbers)
         let mut open = bounds.least + 1..=bounds.most;
         let found = open.find(|at| {
             let between = &work.shown[*at].between;
-            between.iter().any(|world| found.holds(world))
+            between.iter().any(|world| found.holds_but(world, numbers))
         });
         found.map(|at| at - 1)
     };
-    at.or_else(between).unwrap_or_else(|| {
+    // A write that ended inside a sector looks like damage to what may have been acknowledged: what is whole of it is kept, and
+    // the rest reported.
+    let in_part = || {
+        let torn = work.torn && numbers == Numbers::NotLess;
+        let mut allowed = (bounds.least..=bounds.most).rev();
+        allowed.find(|at| torn && found.has(&work.shown[*at].look))
+    };
+    at.or_else(between).or_else(in_part).unwrap_or_else(|| {
         let mut text = format!("found what was not shown, {numbers:?}, {bounds:?}");
         for shown in &work.shown[bounds.least..=bounds.most] {
             text += &format!("\nagainst {}:\n{}", shown.what, found.against(&shown.look));

@@ -72,6 +72,21 @@ impl AccountLook {
         Some(raised)
     }
 
+    fn has(&self, shown: &Self) -> bool {
+        shown.mailboxes.iter().all(|mailbox| {
+            let here = self.mailboxes.iter().find(|here| here.id == mailbox.id);
+            here.is_some_and(|here| {
+                let same = |row: &RowLook| {
+                    let mut rows = here.rows.iter();
+                    rows.any(|here| {
+                        (here.uid, here.message, here.flags) == (row.uid, row.message, row.flags)
+                    })
+                };
+                here.name == mailbox.name && mailbox.rows.iter().all(same)
+            })
+        })
+    }
+
     pub(crate) fn holds(&self, model: &Account, numbers: Numbers) -> bool {
         self.mailboxes.len() == model.mailboxes.len()
             && self.subscriptions.iter().eq(&model.subscriptions)
@@ -229,6 +244,14 @@ impl Look {
             .push(account_look(store, messages, name, Err)?);
         after.accounts.sort_unstable_by(|a, b| a.name.cmp(&b.name));
         Ok(after)
+    }
+
+    /// Whether all that was shown is there, and perhaps more.
+    pub(crate) fn has(&self, shown: &Self) -> bool {
+        shown.accounts.iter().all(|account| {
+            let here = self.accounts.iter().find(|here| here.id == account.id);
+            here.is_some_and(|here| here.name == account.name && here.has(account))
+        })
     }
 
     /// Whether it shows what the model holds; of numbers that a store chooses only their order of size is looked at.
