@@ -260,6 +260,8 @@ switches! {
     FloorFenced,
     /// An account knows what its lost records gave out.
     RowReached,
+    /// An account of whose INBOX no record is left has one all the same.
+    InboxKept,
     /// It knows that its newest record is lost where nothing is left of it.
     NewestLost,
 

@@ -6,8 +6,9 @@ use crate::directory::{Fences, Inbox, Row};
 use crate::format::change::{Change, Fence};
 use crate::format::record::RecordHeader;
 use crate::mail::{AccountId, UidValidity};
+use crate::switch::Switch;
 
-use super::fold::Fold;
+use super::fold::{Fold, INBOX};
 use super::mailbox::MailboxFold;
 use super::plan::INBOX_ID;
 
@@ -121,12 +122,8 @@ impl Fold {
         {
             self.name = Arc::clone(name);
         }
-        // All that made it may be among them, and none that deleted it; or that which made its INBOX, which each account has.
-        let exists = self.exists || row.exists == Some(true);
-        if exists && !self.partial && self.mailbox(INBOX_ID).is_none() {
-            let uid_validity = UidValidity::new(row.inbox.uid_validity);
-            self.stand_in(INBOX_ID, uid_validity, self.modseq.max(row.modseq));
-        }
+        // All that made it may be among them, and none that deleted it.
+        self.exists |= row.exists == Some(true) && !self.partial;
         if row.modseq > self.modseq {
             self.modseq_burned = self.modseq_burned.max(row.modseq);
         }
@@ -139,6 +136,21 @@ impl Fold {
             if let Some(inbox) = inbox.map(Arc::make_mut) {
                 inbox.uid_assign = row.inbox.uid_next;
             }
+        }
+    }
+
+    /// Every account has an INBOX. One of which no record is left gets a stand-in, or all mail for it would wait for ever: with
+    /// the numbers that the row knows, else with a UIDVALIDITY above any that was given. The first delivery there makes it
+    /// durable.
+    pub(crate) fn keep_inbox(&mut self, row: &Row) {
+        let may = self.exists && self.mailbox(INBOX_ID).is_none() && self.child(0, INBOX).is_none();
+        if may && Switch::InboxKept.on() {
+            self.stand_in(
+                INBOX_ID,
+                UidValidity::new(row.inbox.uid_validity),
+                self.modseq,
+            );
+            self.reach(row);
         }
     }
 

@@ -181,6 +181,10 @@ impl Index {
             }
         }
         self.cross_fold(&mut fold, u64::MAX);
+        // Behind the fences: what was lost is passed over.
+        if !fold.partial {
+            fold.keep_inbox(row);
+        }
         Ok(fold)
     }
 

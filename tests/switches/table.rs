@@ -471,6 +471,10 @@ pub(crate) const TABLE: &[(Switch, By)] = &[
         By::Here("derived::an_account_without_its_last_record_goes_on_behind_it"),
     ),
     (
+        Switch::InboxKept,
+        By::It("damage::inbox::an_account_without_its_inbox_gets_one"),
+    ),
+    (
         Switch::NewestLost,
         By::Here("derived::an_account_without_its_last_record_goes_on_behind_it"),
     ),

@@ -11,6 +11,7 @@ mod check;
 mod each_bit;
 mod files;
 mod flips;
+mod inbox;
 mod live;
 mod lost_writes;
 mod oracle;
