@@ -132,6 +132,8 @@ switches! {
     NothingWaits,
     /// The same for a delivery that waited for its UID.
     DeferredWaits,
+    /// What a rebuild meets of deliveries that have their UIDs waits no more.
+    MetAssigned,
 
     // Marks: how far acknowledged batches reach.
     /// TAIL is written after each durable batch.

@@ -179,7 +179,7 @@ impl Index {
         let Some(first) = numbers.first().copied() else {
             return Ok(());
         };
-        let taken = self.assigned_to_others(cell, &name, first)?;
+        let taken = self.assigned_to_others(Some(cell.id), &name, first)?;
         if !taken.is_empty() {
             let done: Vec<u64> = numbers.extract_if(.., |at| taken.contains(at)).collect();
             self.waiting.done(&done);
@@ -216,8 +216,46 @@ impl Index {
         Ok(())
     }
 
+    /// A rebuild met deferred deliveries: key, number, and the account's name. Those wait that have no UID yet; the records
+    /// of the others' assignments may lie in what is not rebuilt. In doubt they wait: whoever finds the account knows.
+    pub(super) fn meet_deferred(&self, met: &[(AccountId, u64, String)]) {
+        let mut by_name: BTreeMap<&str, Vec<(AccountId, u64)>> = BTreeMap::new();
+        for (key, number, name) in met {
+            by_name.entry(name).or_default().push((*key, *number));
+        }
+        for (name, numbers) in by_name {
+            let first = numbers.first().map_or(0, |(_, number)| *number);
+            let (upto, others) = self.assigned_of(name, first).unwrap_or_default();
+            let done =
+                |number| Switch::MetAssigned.on() && (number <= upto || others.contains(&number));
+            for (key, number) in numbers.into_iter().filter(|(_, number)| !done(*number)) {
+                self.waiting.add(key, number);
+            }
+        }
+    }
+
+    /// Up to which number the account of that name has its deferred deliveries, and which from `first` on others have that
+    /// had the name.
+    fn assigned_of(&self, name: &str, first: u64) -> Result<(u64, HashSet<u64>)> {
+        let mut upto = 0;
+        let cells = self.namesakes(name)?;
+        let holder = cells.into_iter().find(|cell| {
+            let state = self.lock(cell);
+            let row = &state.durable().row;
+            upto = if row.is_called(name) { row.assigned } else { 0 };
+            row.is_called(name)
+        });
+        let others = self.assigned_to_others(holder.as_deref().map(|cell| cell.id), name, first)?;
+        Ok((upto, others))
+    }
+
     /// Which deferred deliveries from `first` on became entries of other accounts that had the name before this one.
-    fn assigned_to_others(&self, cell: &Cell, name: &str, first: u64) -> Result<HashSet<u64>> {
+    fn assigned_to_others(
+        &self,
+        own: Option<AccountId>,
+        name: &str,
+        first: u64,
+    ) -> Result<HashSet<u64>> {
         let key = self.key_of(name);
         let mut taken = HashSet::new();
         for other in self.namesakes(name)? {
@@ -225,7 +263,7 @@ impl Index {
             // Another name that shares the key is none of this one's business.
             let its = row.name.as_deref();
             let had_it = its.is_none_or(|its| its == name || self.key_of(its) != key);
-            if other.id == cell.id || !had_it || row.assigned < first {
+            if Some(other.id) == own || !had_it || row.assigned < first {
                 continue;
             }
             let below = row.last_record + 1;

@@ -451,7 +451,7 @@ impl Index {
         let mut rows: BTreeMap<AccountId, Row> = BTreeMap::new();
         let fences = self.directory.fences();
         let stop = || self.work.stop.load(Ordering::Relaxed);
-        let mut high = 0;
+        let (mut high, mut deferred) = (0, Vec::new());
         let scan =
             self.log
                 .scan_segment(segment.number, records.clone(), &mut |header, change| {
@@ -459,7 +459,9 @@ impl Index {
                         return ControlFlow::Continue(());
                     }
                     match change {
-                        Change::Deferred(_) => self.waiting.add(header.account, header.number),
+                        Change::Deferred(late) => {
+                            deferred.push((header.account, header.number, late.account.clone()));
+                        }
                         Change::Assign(assign) => self.waiting.note_assigned(assign.deferred),
                         _ => {}
                     }
@@ -494,6 +496,8 @@ impl Index {
         for stray in strays {
             rows.entry(stray.key).or_insert(stray);
         }
+        // As long as they are found through the footer, too.
+        self.meet_deferred(&deferred);
         let count = rows.len() as u64;
         self.directory
             .cover(records, count, rows.into_values().map(Ok))?;

@@ -2,6 +2,7 @@
 //! the deadline, and what was accepted is there once, with a UID, when the disk gives its data again.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::ControlFlow;
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
@@ -160,6 +161,52 @@ fn nothing_old_can_be_read() {
             store.close().unwrap();
         }
     }
+}
+
+/// Goal: deliveries that have their UIDs wait no more, also where the rebuild of a lost index meets their records only after
+/// those of the assignments were saved: nothing is counted as waiting that is not, for whoever is never looked at again.
+#[test]
+fn a_rebuild_meets_what_was_assigned_before() {
+    let sim = old_store();
+    let store = open(&sim, options(1)).unwrap();
+    make_unreadable(&sim);
+    for seed in 100..400 {
+        let name = format!("old{}", seed % 8);
+        assert!(is_deferred(&accept(&store, seed, &name, "Lists")));
+    }
+    assert!(is_deferred(&accept(&store, 400, "nobody", "INBOX")));
+    drop(store);
+    sim.heal_reads();
+    index(&sim).iter().for_each(|name| sim.lose(name));
+    // Who is renamed takes what waits along; the rest is assigned when it is looked at.
+    let store = open(&sim, options(2)).unwrap();
+    store.account("old1").unwrap().rename("new1").unwrap();
+    everything(&store);
+    store.create_account("old1").unwrap();
+    store.close().unwrap();
+    let store = open(&sim, options(3)).unwrap();
+    let mut steps = 0;
+    store
+        .wait_rebuilt(&mut |_| {
+            steps += 1;
+            ControlFlow::Continue(())
+        })
+        .unwrap();
+    assert!(
+        steps > 2,
+        "{steps}: the deferred ones lie in what is rebuilt"
+    );
+    assert_eq!(store.health().deferred, 1, "nobody's");
+    let places = everything(&store);
+    for seed in 100..400 {
+        let (account, ..) = place_of(&places, seed, 300);
+        let now = format!("old{}", seed % 8).replace("old1", "new1");
+        assert_eq!(account, now);
+    }
+    assert_eq!(store.health().deferred, 1);
+    store.create_account("nobody").unwrap();
+    assert_eq!(place_of(&everything(&store), 400, 300).0, "nobody");
+    assert_eq!(store.health().deferred, 0);
 }
 
 /// Goal: what could not be read while a store was open, or when it was opened, is not saved as not being there; and a

@@ -220,6 +220,10 @@ pub(crate) const TABLE: &[(Switch, By)] = &[
         By::Here("failed::a_delivery_whose_uid_could_not_be_written_waits_on"),
     ),
     (
+        Switch::MetAssigned,
+        By::It("deferral::a_rebuild_meets_what_was_assigned_before"),
+    ),
+    (
         Switch::TailOnCommit,
         By::Here("marks::tail_tells_of_a_killed_store"),
     ),
