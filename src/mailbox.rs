@@ -200,7 +200,8 @@ impl Mailbox {
         self.change(|draft| draft.transfer(self.id, uids, destination.id, moved))
     }
 
-    /// Removes the entries of `uids` that have `\Deleted` (UID EXPUNGE, RFC 9051 6.4.9). Returns which.
+    /// Removes the entries of `uids` that have `\Deleted` (UID EXPUNGE, RFC 9051 6.4.9). Returns which. On a full disk it uses
+    /// what [`Options::reserve`](crate::Options::reserve) keeps; no space is freed yet in this version.
     ///
     /// # Errors
     /// [`Error::NoSuchMailbox`], or as [`Commit::wait`].
@@ -208,7 +209,8 @@ impl Mailbox {
         self.change(|draft| draft.expunge(self.id, uids, true))
     }
 
-    /// Removes the entries of `uids`, whatever their flags (JMAP destroy). Returns which existed.
+    /// Removes the entries of `uids`, whatever their flags (JMAP destroy). Returns which existed. On a full disk as
+    /// [`expunge`](Self::expunge).
     ///
     /// # Errors
     /// [`Error::NoSuchMailbox`], or as [`Commit::wait`].

@@ -57,6 +57,7 @@ pub struct Options {
     pub(crate) cache_bytes: usize,
     pub(crate) chain_max: u32,
     pub(crate) load_deadline: Duration,
+    pub(crate) reserve: u64,
     pub(crate) witness: Option<Witness>,
     pub(crate) host: Arc<dyn Host>,
 }
@@ -78,6 +79,7 @@ impl Default for Options {
             cache_bytes: 256 << 20,
             chain_max: 8,
             load_deadline: Duration::from_secs(2),
+            reserve: 256 << 10,
             witness: None,
             host: Arc::new(System),
         }
@@ -206,6 +208,18 @@ impl Options {
     #[must_use]
     pub fn load_deadline(mut self, deadline: Duration) -> Self {
         self.load_deadline = deadline;
+        self
+    }
+
+    /// Room that is kept for removing mail from a full disk, in bytes: a file of zeroes, `RESERVE`, made when there is room and
+    /// cut shorter by what a removal needs when there is none. Expunging, destroying, and deleting mailboxes and accounts then
+    /// go on where all else is refused with [`Error::NoSpace`], also after the store is opened again on the full disk. A
+    /// removal takes 16 KiB and its own length from it, at most; when the disk has room again it is filled. Nothing else takes
+    /// from it, and there is no such promise where other processes fill what it gives, or a file system takes it for itself: xfs
+    /// and the quotas of btrfs were seen to, ext4 and btrfs were not. Default: 256 KiB. With 0 none is made.
+    #[must_use]
+    pub fn reserve(mut self, bytes: u64) -> Self {
+        self.reserve = bytes;
         self
     }
 

@@ -10,7 +10,7 @@ use crate::error::{Error, Result};
 use crate::format::StoreId;
 use crate::index::{Cell, Draft, Drafts, Index, Lookups, Tender, batch_fits};
 use crate::io::{Directory, Storage};
-use crate::log::{Commit, Log, NewBody, RecoveryReport};
+use crate::log::{Commit, GroupWriter, Log, NewBody, RecoveryReport};
 use crate::mail::{AccountId, AccountName};
 use crate::options::{Durability, Options};
 use crate::switch::Switch;
@@ -324,11 +324,20 @@ impl Inner {
         batch_fits([&records], bodies.iter().map(|body| body.bytes.len()).sum())?;
         self.index.list(&mut state, cell.id);
         let rests_on: Vec<u64> = others.iter().copied().chain([rests_on]).collect();
-        let joined = self.log.join(durability, &rests_on, |group| {
+        let removes = records.only_remove();
+        let write = |group: &mut GroupWriter<'_>| {
             let previous = state.head().row.last_record;
             records.write(cell.id, previous, group, &bodies)
-        })?;
+        };
+        let joined = match removes {
+            true => self.log.join_removing(durability, &rests_on, write)?,
+            false => self.log.join(durability, &rests_on, write)?,
+        };
         let Some((batch, numbers)) = joined else {
+            drop(state);
+            if removes {
+                self.log.clear_the_way();
+            }
             return Ok(None);
         };
         let head = records.finish(state.head().clone(), &numbers);

@@ -52,6 +52,12 @@ switches! {
     CommitSync,
     /// What was only written is synced before the next segment is begun.
     RotationSync,
+    /// A removal gets room from the reserve on a full disk.
+    ReserveGiven,
+    /// The reserve is synced when it was cut or filled.
+    ReserveSync,
+    /// Its name is synced when it was made.
+    ReserveNameSync,
     /// `Store::sync` syncs.
     StoreSync,
     /// What was only written is synced when the store is closed.

@@ -289,6 +289,15 @@ impl Draft {
 }
 
 impl Drafts {
+    /// Whether all of them remove mail, and so may use what is kept for that on a full disk.
+    pub(crate) fn only_remove(&self) -> bool {
+        let removes = |change: &Change| {
+            let of_all = matches!(change, Change::DeleteMailbox | Change::DeleteAccount { .. });
+            of_all || matches!(change, Change::Expunge { .. })
+        };
+        self.list.iter().all(|drafted| removes(&drafted.change))
+    }
+
     pub(super) fn new(first_modseq: u64, now_ms: i64) -> Self {
         Self {
             list: Vec::new(),

@@ -70,6 +70,8 @@ pub(crate) struct Group {
     pub(super) batch: u64,
     pub(super) first_record: u64,
     pub(super) durability: Durability,
+    /// Whether all that it has removes mail.
+    pub(super) removes: bool,
     records: Vec<u8>,
     bodies: Vec<u8>,
     entries: Vec<Entry>,
@@ -84,6 +86,7 @@ impl Group {
             batch,
             first_record,
             durability: Durability::Written,
+            removes: true,
             records: Vec::new(),
             bodies: Vec::new(),
             entries: Vec::new(),
@@ -95,6 +98,7 @@ impl Group {
         self.batch = batch;
         self.first_record = first_record;
         self.durability = Durability::Written;
+        self.removes = true;
         for buffer in [&mut self.records, &mut self.bodies] {
             buffer.clear();
             buffer.shrink_to(KEEP);

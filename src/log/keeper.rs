@@ -209,7 +209,7 @@ impl Shared {
                 return;
             }
             let waits = !state.seal.is_empty() || !state.heal.is_empty();
-            if waits || state.spare_wanted.is_some() {
+            if waits || state.spare_wanted.is_some() || self.reserve.is_short() {
                 continue;
             }
             if self.work.tail_dirty.load(Ordering::Relaxed) {
@@ -238,6 +238,7 @@ impl Shared {
     }
 
     fn work_now(&self) {
+        self.reserve.fill(&*self.storage);
         loop {
             let mut state = self.work.state.lock();
             let spare = state.spare_wanted.take();

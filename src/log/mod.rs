@@ -8,7 +8,7 @@
 //! 1. `Writer`: held by whoever writes a batch, over its write and its sync. Nobody needs it to read or to join.
 //! 2. `Ledger`: held over writes of SEGMENTS and MANIFEST, when a segment begins or is sealed.
 //! 3. `Queue`: short, never over I/O.
-//! 4. the sync of the active segment's file: held over it, by those who write or sync.
+//! 4. the sync of the active segment's file, and the reserve's: held over them, by those who write or sync.
 //! 5. a segment's `reading`: held while its batches are read to find its records, by those who need them.
 //! 6. the witness, the segment list, each segment's record table, and the list of open files: never over I/O.
 
@@ -29,6 +29,7 @@ mod places;
 mod position;
 mod queue;
 mod recovery;
+mod reserve;
 mod scan;
 mod seal;
 mod search;
@@ -109,6 +110,7 @@ struct Shared {
     /// Segments of large bodies that were read lately.
     large: Mutex<Vec<Arc<Segment>>>,
     work: keeper::Work,
+    reserve: reserve::Reserve,
     /// Bytes of all segments, to size the next one.
     log_len: AtomicU64,
     /// The last durable batch.
@@ -162,7 +164,23 @@ impl Log {
         rests_on: &[u64],
         fill: impl FnOnce(&mut GroupWriter<'_>) -> T,
     ) -> Result<Option<(u64, T)>> {
-        self.shared.join(durability, rests_on, fill)
+        self.shared.join(durability, rests_on, false, fill)
+    }
+
+    /// As [`join`](Self::join), of records that only remove mail: they find room on a full disk. There they go into a batch
+    /// of their own, and the answer is `None` while others wait in front: see [`clear_the_way`](Self::clear_the_way).
+    pub(crate) fn join_removing<T>(
+        &self,
+        durability: Durability,
+        rests_on: &[u64],
+        fill: impl FnOnce(&mut GroupWriter<'_>) -> T,
+    ) -> Result<Option<(u64, T)>> {
+        self.shared.join(durability, rests_on, true, fill)
+    }
+
+    /// Where the disk is full: has what waits written or refused, so that it takes no removal along when it fails.
+    pub(crate) fn clear_the_way(&self) {
+        self.shared.clear_the_way();
     }
 
     /// A handle to wait for `batch`, with what to return when it is durable.

@@ -28,8 +28,11 @@ pub(super) struct Queue {
     spare: Option<Group>,
     next_batch: u64,
     next_record: u64,
-    /// Whether somebody is writing a group.
+    /// Whether somebody is writing a group; and whether that is one of more than removals.
     leading: bool,
+    leads_others: bool,
+    /// Whether the last batch of more than removals found no room.
+    full: bool,
     /// Batches that failed, as ranges with the reason. Grows with failures only, neighbours merged.
     failures: Vec<(u64, u64, Error)>,
     stopped: Option<Error>,
@@ -45,6 +48,8 @@ impl Queue {
             next_batch,
             next_record,
             leading: false,
+            leads_others: false,
+            full: false,
             failures: Vec::new(),
             stopped: None,
             closed: false,
@@ -84,12 +89,18 @@ impl Queue {
         }
     }
 
-    /// The group that fills, begun if need be.
-    fn open_group(&mut self) -> Option<&mut Group> {
+    /// Whether something waits or is written that fails where there is no room.
+    fn others_wait(&self) -> bool {
+        self.leading && self.leads_others || self.groups.iter().any(|group| !group.removes)
+    }
+
+    /// The group that fills, begun if need be. On a full disk removals have their own.
+    fn open_group(&mut self, removes: bool) -> Option<&mut Group> {
+        let apart = |group: &Group| self.full && group.removes != removes;
         let full = self
             .groups
             .back()
-            .is_none_or(|group| group.payload_len() >= GROUP_FULL);
+            .is_none_or(|group| group.payload_len() >= GROUP_FULL || apart(group));
         if full {
             let (batch, record) = (self.next_batch, self.next_record);
             let group = match self.spare.take() {
@@ -158,6 +169,7 @@ impl Shared {
         &self,
         durability: Durability,
         rests_on: &[u64],
+        removes: bool,
         fill: impl FnOnce(&mut GroupWriter<'_>) -> T,
     ) -> Result<Option<(u64, T)>> {
         if self.read_only.load(Ordering::Relaxed) {
@@ -171,7 +183,11 @@ impl Shared {
         {
             return Ok(None);
         }
-        let group = queue.open_group().ok_or(Error::Closed)?;
+        if removes && queue.full && queue.others_wait() {
+            return Ok(None);
+        }
+        let group = queue.open_group(removes).ok_or(Error::Closed)?;
+        group.removes &= removes;
         group.durability = group.durability.max(durability);
         let batch = group.batch;
         let value = fill(&mut GroupWriter { group });
@@ -238,6 +254,19 @@ impl Shared {
         last.map_or(Ok(()), |batch| self.wait(batch))
     }
 
+    /// Has what waits in front of a removal written or refused, where it may be refused for want of room.
+    pub(super) fn clear_the_way(&self) {
+        let others = || {
+            let queue = self.queue.lock();
+            queue.full && queue.others_wait()
+        };
+        if others() {
+            // Those who wait for it are told.
+            let _ = self.flush();
+            self.await_leader();
+        }
+    }
+
     /// Waits until nobody is writing a group.
     pub(super) fn await_leader(&self) {
         let mut queue = self.queue.lock();
@@ -254,7 +283,7 @@ impl Shared {
         let Some(mut group) = queue.groups.pop_front() else {
             return queue;
         };
-        queue.leading = true;
+        (queue.leading, queue.leads_others) = (true, !group.removes);
         drop(queue);
         let mut leadership = Leadership {
             shared: self,
@@ -264,6 +293,13 @@ impl Shared {
         let result = self.writer.lock().commit(self, &mut group);
         leadership.ended = true;
         let mut queue = self.queue.lock();
+        if !group.removes {
+            let was = queue.full;
+            queue.full = matches!(&result, Err(error) if error.is_retryable());
+            if !queue.full {
+                self.reserve.look_again(was);
+            }
+        }
         let done = match &result {
             Ok(()) => group.batch,
             Err(error) => self.failed_from(&mut queue, group.batch, error),

@@ -164,7 +164,7 @@ impl Log {
         let clean = tail.clean_end(&ledger.manifest);
         let last = opening.survey_last(&listed.segments, clean)?;
         let mut ended = Vec::new();
-        let active = opening.read_all(&listed.segments, last, &tail, &mut ended)?;
+        let mut active = opening.read_all(&listed.segments, last, &tail, &mut ended)?;
         if let (Some(kind), false) = (opening.newer, options.read_only) {
             return Err(Error::fault(storage.describe(), 0, Fault::Kind { kind }));
         }
@@ -172,7 +172,7 @@ impl Log {
         opening.skip_burned(&listed.segments);
         let witness = opening.hold_witness(&listed.segments, &options)?;
         if !options.read_only {
-            opening.make_durable(active.as_ref())?;
+            opening.make_durable(&mut active, &mut ended)?;
             let (nonce, epoch) = (options.host.unique(), tail.epoch());
             ledger.update(|manifest| {
                 manifest.epoch = manifest.epoch.max(Switch::EpochOfTail.number(epoch))

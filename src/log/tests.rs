@@ -46,6 +46,7 @@ fn options(run: u64) -> Options {
     Options::new()
         .background(false)
         .prepare(false)
+        .reserve(0)
         .segment_len(64 << 10)
         .host(Arc::new(host))
 }

@@ -77,8 +77,21 @@ impl Active {
 }
 
 impl Writer {
-    /// Writes a group as the next batch, as durable as it asks. On an error nothing of it will ever be seen.
+    /// Writes a group as the next batch, as durable as it asks. On an error nothing of it will ever be seen. Removals get
+    /// room from the reserve where there is no other.
     pub(super) fn commit(&mut self, shared: &Shared, group: &mut Group) -> Result<()> {
+        loop {
+            let result = self.commit_here(shared, group);
+            let refused = matches!(&result, Err(error) if error.is_retryable());
+            let may = refused && group.removes && Switch::ReserveGiven.on();
+            if !may || !shared.reserve.give(group.payload_len() as u64) {
+                return result;
+            }
+        }
+    }
+
+    /// Writes a group where there is room for it.
+    fn commit_here(&mut self, shared: &Shared, group: &mut Group) -> Result<()> {
         let first = match self.try_commit(shared, group) {
             Ok(()) => return Ok(()),
             // Nothing of it was written: what is there stays in use, and there may be room again later.

@@ -18,6 +18,7 @@ pub(crate) fn options(run: u64) -> Options {
     Options::new()
         .background(false)
         .prepare(false)
+        .reserve(0)
         .segment_len(64 << 10)
         .host(Arc::new(host))
 }

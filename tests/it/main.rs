@@ -23,6 +23,7 @@ mod deferral;
 mod drill;
 mod dump;
 mod failed_sync;
+mod full_disk;
 mod fuzz_seeds;
 mod golden;
 mod golden_store;

@@ -64,6 +64,20 @@ pub(crate) const TABLE: &[(Switch, By)] = &[
         By::It("crash::power_cuts_without_preparation"),
     ),
     (
+        Switch::ReserveGiven,
+        By::It("full_disk::removals_find_room"),
+    ),
+    (
+        Switch::ReserveSync,
+        By::Needless(
+            "Nothing reads the reserve. Unsynced it is shorter after a power cut, or its room is there a moment later.",
+        ),
+    ),
+    (
+        Switch::ReserveNameSync,
+        By::It("full_disk::removals_find_room"),
+    ),
+    (
         Switch::StoreSync,
         By::It("io_errors::a_sync_that_failed_is_never_good_again"),
     ),

@@ -8,16 +8,17 @@ use crate::sync::{Condvar, Mutex, RwLock};
 
 use super::list::Listed;
 use super::opening::Opening;
-use super::report::RecoveryReport;
+use super::report::{Cut, RecoveryReport};
 use super::tail;
 use crate::error::{Error, Result};
-use crate::format::segments::Edit;
+use crate::format::segments::{Edit, What};
 use crate::io::{File, Storage};
 use crate::log::files::Files;
 use crate::log::keeper::{Keeper, Work};
 use crate::log::ledger::Ledger;
 use crate::log::queue::Queue;
-use crate::log::writer::{Active, Writer, segment_len};
+use crate::log::reserve::Reserve;
+use crate::log::writer::{Active, Writer, edit_of, segment_len};
 use crate::log::{Log, Shared};
 use crate::options::Options;
 use crate::switch::Switch;
@@ -44,7 +45,14 @@ impl Opening<'_> {
     /// Cuts a torn tail (into quarantine first), then syncs what was recovered: once shown, it must not vanish. What may
     /// not be durable is written again first: where a sync of an earlier process failed, the system may show from memory
     /// what the medium does not hold, take it for written, and sync nothing.
-    pub(super) fn make_durable(&mut self, active: Option<&Active>) -> Result<()> {
+    ///
+    /// Where there is no room for the cut bytes in quarantine they stay: the segment ends in front of them, as one does whose
+    /// write has failed, and writing goes on in another.
+    pub(super) fn make_durable(
+        &mut self,
+        active: &mut Option<Active>,
+        ended: &mut Vec<Edit>,
+    ) -> Result<()> {
         // The names too: what created the store may have been killed before it synced them.
         let folders = [
             ("", Switch::RecoveryNamesSync),
@@ -55,22 +63,28 @@ impl Opening<'_> {
             synced
                 .map_err(|source| Error::io("sync the folder", self.storage.describe(), source))?;
         }
-        let Some(active) = active else { return Ok(()) };
-        if let Some(cut) = &mut self.report.cut {
-            if Switch::Quarantine.on() {
-                cut.quarantine = Some(tail::quarantine(self.storage, active, cut.len)?);
-            }
-            active
-                .file
-                .set_len(active.end)
-                .map_err(active.segment.io("cut"))?;
-        }
+        let Some(open) = active.as_ref() else {
+            return Ok(());
+        };
+        let full = match &mut self.report.cut {
+            Some(cut) => !cut_off(self.storage, open, cut)?,
+            None => false,
+        };
         if let Some(from) = self.unsure {
-            rewrite(&*active.file, from..active.end).map_err(active.segment.io("write"))?;
+            rewrite(&*open.file, from..open.end).map_err(open.segment.io("write"))?;
         }
         Switch::RecoverySync
-            .guard(|| active.file.sync())
-            .map_err(active.segment.io("sync"))
+            .guard(|| open.file.sync())
+            .map_err(open.segment.io("sync"))?;
+        if full {
+            ended.push(Edit {
+                end: open.end,
+                next_record: self.next_record,
+                ..edit_of(&open.segment, What::Ended)
+            });
+            *active = None;
+        }
+        Ok(())
     }
 
     /// Puts the log together, and fences what was lost.
@@ -124,6 +138,8 @@ impl Opening<'_> {
             .collect();
         let read_only = options.read_only;
         let background = options.background && !read_only;
+        let reserve = if read_only { 0 } else { options.reserve };
+        let reserve = Reserve::open(&*storage, reserve);
         let shared = Arc::new(Shared {
             storage,
             store: manifest.store,
@@ -140,6 +156,7 @@ impl Opening<'_> {
             bad_footers: AtomicU64::new(self.report.bad_footers.len() as u64),
             large: Mutex::new(Vec::new()),
             work: Work::new(options.prepare, leftovers),
+            reserve,
             log_len: AtomicU64::new(log_len),
             witness: Mutex::new(witness),
             read_only: AtomicBool::new(read_only),
@@ -201,6 +218,18 @@ impl Opening<'_> {
         }
         Ok(())
     }
+}
+
+/// Cuts a torn tail off, once it is in quarantine; false where that has no room.
+fn cut_off(storage: &dyn Storage, active: &Active, cut: &mut Cut) -> Result<bool> {
+    if Switch::Quarantine.on() {
+        match tail::quarantine(storage, active, cut.len) {
+            Err(error) if error.is_retryable() => return Ok(false),
+            kept => cut.quarantine = Some(kept?),
+        }
+    }
+    let cut = active.file.set_len(active.end);
+    cut.map_err(active.segment.io("cut")).map(|()| true)
 }
 
 /// Writes what is there again.

@@ -76,7 +76,8 @@ pub struct Cut {
     pub offset: u64,
     /// How much, in bytes.
     pub len: u64,
-    /// Where the bytes were copied to before; `None` when the store was opened read-only and nothing was cut.
+    /// Where the bytes were copied to before; `None` when nothing was cut: the store was opened read-only, or the disk had no
+    /// room for the copy, and the log goes on elsewhere.
     pub quarantine: Option<String>,
 }
 
