@@ -80,7 +80,7 @@ pub use account::{Account, MailboxInfo};
 pub use changes::Changes;
 pub use deliver::{Accepted, Deferral, Delivery, Raw, Recipient};
 pub use error::{Error, Result};
-pub use index::{Counters, Delivered, Flagged, Transferring};
+pub use index::{Counters, Delivered, Flagged, Returned, Transferring};
 pub use io::{install_guard, still_good};
 pub use log::{Break, Commit, Cut, Damage, Hole, LostMessage, RecoveryReport, Unsynced};
 pub use mail::{

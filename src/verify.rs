@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 use crate::account::Account;
 use crate::error::Result;
 use crate::format::Fault;
-use crate::index::{Content, Entry, Hashing};
+use crate::index::{Content, Entry, Hashing, Returned};
 use crate::log::Damage;
 use crate::mail::{AccountId, Digest, Uid};
 use crate::message::Message;
@@ -30,6 +30,8 @@ pub struct VerifyReport {
     pub bad_messages: Vec<BadMessage>,
     /// Mailboxes that do not come to their receipts although each message can be read whole.
     pub bad_receipts: Vec<BadReceipt>,
+    /// Records that the disk did not give when the store was opened, and gives now: their accounts went on without them.
+    pub returned: Vec<Returned>,
     /// Whether it was stopped before the end.
     pub stopped: bool,
 }
@@ -38,7 +40,10 @@ impl VerifyReport {
     /// Whether everything that was read is as it was written.
     #[must_use]
     pub fn is_whole(&self) -> bool {
-        self.damage.is_empty() && self.bad_messages.is_empty() && self.bad_receipts.is_empty()
+        self.damage.is_empty()
+            && self.bad_messages.is_empty()
+            && self.bad_receipts.is_empty()
+            && self.returned.is_empty()
     }
 }
 
@@ -113,6 +118,7 @@ impl Store {
         report.damage = self.recovery_damage();
         let read = self.inner.log.verify(&mut report.damage, &mut tell)?;
         (report.segments, report.log_bytes) = (read.segments, read.bytes);
+        report.returned = self.inner.index.returned()?;
         report.stopped = read.stopped || self.verify_messages(&mut report, &mut tell)?.is_break();
         Ok(report)
     }

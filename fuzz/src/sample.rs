@@ -27,6 +27,7 @@ pub(crate) fn options(run: u64) -> Options {
     let host = SimHost::new(1_700_000_000_000, (run + 1) << 32);
     Options::new()
         .background(false)
+        .reserve(0)
         .prepare(false)
         .segment_len(64 << 10)
         .tail_max(64 << 10)

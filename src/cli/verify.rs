@@ -66,6 +66,15 @@ fn json(report: &VerifyReport) -> Value {
             "found": bad.found.to_string(),
         })
     });
+    let returned = report.returned.iter().map(|returned| {
+        json!({
+            "account": returned.account.to_string(),
+            "mailbox": returned.mailbox,
+            "uid": returned.uid.map(mailkeep::Uid::get),
+            "record": returned.record,
+            "segment": returned.segment,
+        })
+    });
     json!({
         "whole": true,
         "segments": report.segments,
@@ -75,6 +84,7 @@ fn json(report: &VerifyReport) -> Value {
         "damage": damage.collect::<Vec<_>>(),
         "bad_messages": bad_messages.collect::<Vec<_>>(),
         "bad_receipts": bad_receipts.collect::<Vec<_>>(),
+        "returned": returned.collect::<Vec<_>>(),
     })
 }
 
@@ -108,6 +118,12 @@ fn text(
             safe(&bad.mailbox),
             bad.recorded,
             bad.found,
+        ))?;
+    }
+    for returned in &report.returned {
+        out.line(format_args!(
+            "returned: record {} of account {} mailbox {}, in no mailbox: its account went on without it, in segment {}",
+            returned.record, returned.account, returned.mailbox, returned.segment,
         ))?;
     }
     if let Some(cut) = &store.recovery().cut {

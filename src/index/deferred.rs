@@ -234,6 +234,15 @@ impl Index {
         }
     }
 
+    /// Whether a deferred delivery waits, or has its UID.
+    pub(super) fn has_deferred(&self, number: u64, name: &str) -> Result<bool> {
+        if self.waiting.known.lock().numbers.contains_key(&number) {
+            return Ok(true);
+        }
+        let (upto, others) = self.assigned_of(name, number)?;
+        Ok(number <= upto || others.contains(&number))
+    }
+
     /// Up to which number the account of that name has its deferred deliveries, and which from `first` on others have that
     /// had the name.
     fn assigned_of(&self, name: &str, first: u64) -> Result<(u64, HashSet<u64>)> {

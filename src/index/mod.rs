@@ -6,8 +6,8 @@
 //!
 //! Reading order: `tree`, `columns`, `entry`, `keywords`, `expunged`, `buckets`, `mailbox`, `fold`, `image`, `base`,
 //! `receipt`, `plan` (what an account is, how it is saved and how it changes); `live`, `cell`, `cells`, `names`, `load`,
-//! `again`, `lookups`, `deferred` (which accounts are in memory); `sources`, `opening`, `tender`, `rebuild`, `imaging` (what is kept on disk, and how it
-//! comes back when it is lost).
+//! `again`, `lookups`, `deferred`, `returned` (which accounts are in memory); `sources`, `opening`, `tender`, `rebuild`, `imaging` (what is kept on
+//! disk, and how it comes back when it is lost).
 //!
 //! Locks: an account's cell; then the fences, the list of touched cells, the directory's memory: each short, none over
 //! I/O. The tender's step is held over I/O and needed by nobody else.
@@ -36,6 +36,7 @@ mod opening;
 mod plan;
 mod rebuild;
 mod receipt;
+mod returned;
 mod sources;
 mod tender;
 mod tree;
@@ -60,6 +61,7 @@ pub(crate) use plan::{
 };
 pub use plan::{Delivered, Flagged, Transferring};
 pub(crate) use receipt::{Content, Hashing, Roots};
+pub use returned::Returned;
 pub(crate) use tender::Tender;
 pub(crate) use tree::Leaf;
 

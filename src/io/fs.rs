@@ -211,12 +211,8 @@ impl Storage for Directory {
                 TryLockError::WouldBlock => ErrorKind::WouldBlock.into(),
                 TryLockError::Error(error) => error,
             })?;
-        // Over what is there, of one length: cutting a file takes time on some disks.
-        let line = format!("{owner:<LOCK_LINE$}\n");
-        write_all(&file, &[line.as_bytes()], 0)?;
-        if file.metadata()?.len() > line.len() as u64 {
-            file.set_len(line.len() as u64)?;
-        }
+        // For people, and no reason to keep anybody out, as where a disk is full.
+        let _ = describe_owner(&file, owner);
         Ok(Box::new(file))
     }
 
@@ -227,6 +223,16 @@ impl Storage for Directory {
 
 /// What stands in a lock file is at least so long, in bytes.
 const LOCK_LINE: usize = 127;
+
+/// Writes who has the lock over what stands there, of one length: cutting a file takes time on some disks.
+fn describe_owner(file: &fs::File, owner: &str) -> io::Result<()> {
+    let line = format!("{owner:<LOCK_LINE$}\n");
+    write_all(file, &[line.as_bytes()], 0)?;
+    if file.metadata()?.len() > line.len() as u64 {
+        file.set_len(line.len() as u64)?;
+    }
+    Ok(())
+}
 
 /// One open file of a [`Directory`].
 #[derive(Debug)]

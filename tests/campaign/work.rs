@@ -38,6 +38,7 @@ impl Setup {
         let host = SimHost::new(1_700_000_000_000 + run as i64 * 1000, (run + 1) << 32);
         let options = Options::new()
             .background(false)
+            .reserve(0)
             .prepare(self.prepare)
             .segment_len(64 << 10)
             .chain_max(self.chain_max)
