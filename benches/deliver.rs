@@ -124,8 +124,8 @@ fn durable(report: &mut Report, name: &str, mails: &Mails, steps: usize) {
         side("raw-prewritten", raw_step(prewritten, mails, true)),
     ];
     let ratios = [
-        ("ours", "raw-growing", Target::Speed(0.9)),
-        ("ours", "raw-prewritten", Target::Speed(0.9)),
+        ("ours", "raw-growing", Target::Tell),
+        ("ours", "raw-prewritten", Target::Speed(0.85)),
         ("ours-new-store", "raw-growing", Target::Tell),
         ("ours-new-store", "raw-prewritten", Target::Tell),
     ];
@@ -152,7 +152,7 @@ fn written(report: &mut Report, name: &str, mails: &Mails, steps: usize) {
         side("ours", step(&open, mails, Durability::Written)),
         side("raw-growing", raw_step(growing, mails, false)),
     ];
-    let ratios = [("ours", "raw-growing", Target::Speed(0.7))];
+    let ratios = [("ours", "raw-growing", Target::Speed(0.6))];
     report.contest(
         &format!("deliver/written/1-thread/{name}"),
         plan,
@@ -208,8 +208,8 @@ fn shared(report: &mut Report, name: &str, mails: &Mails) {
         side("raw-prewritten", || raw(&mut prewritten)),
     ];
     let ratios = [
-        ("ours", "raw-growing", Target::Speed(0.8)),
-        ("ours", "raw-prewritten", Target::Speed(0.8)),
+        ("ours", "raw-growing", Target::Tell),
+        ("ours", "raw-prewritten", Target::Speed(0.85)),
     ];
     report.contest(
         &format!("deliver/durable/16-threads/{name}"),

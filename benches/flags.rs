@@ -76,7 +76,10 @@ fn main() {
     criterion.final_summary();
 
     let mut report = Report::default();
-    for (name, uids, steps) in [("1", &one, 64), ("10000-in-1-commit", &all, 8)] {
+    for (name, uids, steps, target) in [
+        ("1", &one, 64, Target::Time(1.2)),
+        ("10000-in-1-commit", &all, 8, Target::Nanos(1e6)),
+    ] {
         let len = grows(&store, switch(&inbox, uids));
         switch(&inbox, uids)();
         report_of(
@@ -86,6 +89,7 @@ fn main() {
             len,
             &mut log,
             switch(&inbox, uids),
+            target,
         );
     }
     if !support::smoke() {
@@ -101,6 +105,7 @@ fn report_of(
     len: usize,
     log: &mut RawLog,
     ours: impl FnMut(),
+    target: Target,
 ) {
     let plan = Plan {
         rounds: 25,
@@ -116,7 +121,10 @@ fn report_of(
         question,
         plan,
         sides,
-        &[("ours", "raw-prewritten", Target::Speed(0.9))],
+        &[
+            ("ours", "raw-prewritten", target),
+            ("ours", "raw-prewritten", Target::Tell),
+        ],
     );
 }
 
@@ -144,7 +152,10 @@ fn copies(report: &mut Report, inbox: &Mailbox, all: &UidSet, log: &mut RawLog, 
         side("ours", ours),
         side("raw-prewritten", || write_and_sync(log, len)),
     ];
-    let ratios = [("ours", "raw-prewritten", Target::Tell)];
+    let ratios = [
+        ("ours", "raw-prewritten", Target::Nanos(3e6)),
+        ("ours", "raw-prewritten", Target::Tell),
+    ];
     report.contest("copy/durable/10000-in-1-commit", plan, sides, &ratios);
     report.line(format!(
         "note copy/durable/10000-in-1-commit: {len} bytes of log"

@@ -1,6 +1,5 @@
-//! Opening a store after it was closed and after it was not, beside reading the same log once.
-//!
-//! Opening replays the records, so it grows with their number: linear in this version. The pages are in memory.
+//! Opening a store that was closed, by the number of its messages (accounts of 1,000 each), beside reading its log once;
+//! and opening it, loading an account and reading its first message. All warm. After a death: bench `recover`.
 #![allow(
     clippy::unwrap_used,
     clippy::indexing_slicing,
@@ -10,170 +9,124 @@
 #[allow(dead_code, reason = "each bench uses a part")]
 mod support;
 
-use std::fs;
-use std::path::{Path, PathBuf};
-use std::time::Instant;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
 
-use criterion::{BatchSize, Criterion, Throughput};
-use mailkeep::{Options, Store};
-use support::mail::{fill, store};
-use support::{Plan, Report, Target, folder, human, side};
+use criterion::{Criterion, Throughput};
+use mailkeep::{Durability, Options, Store, Uid};
+use support::mail::{accounts, fill_accounts, name};
+use support::{Plan, Report, Target, files, folder, side, timed};
 
-const LEN: usize = 1024;
+const LEN: usize = 300;
+const EACH: usize = 1_000;
 
-/// A store of `count` messages, and a copy of its files from before it was closed.
-struct Stores {
+/// A store of `count` messages that was closed.
+struct Closed {
     _dir: tempfile::TempDir,
     count: usize,
-    closed: PathBuf,
-    unclean: PathBuf,
+    path: PathBuf,
+    log: Vec<PathBuf>,
 }
 
-impl Stores {
+impl Closed {
     fn new(count: usize) -> Self {
         let dir = folder();
-        let (closed, unclean) = (dir.path().join("closed"), dir.path().join("unclean"));
-        let (store, inbox) = store(&closed, Options::new());
-        fill(&store, &inbox, count, LEN);
-        copy(&closed, &unclean);
-        drop(inbox);
+        let path = dir.path().join("store");
+        let options = Options::new().durability(Durability::Written);
+        let store = Store::open(&path, options).unwrap();
+        let inboxes = accounts(&store, count / EACH);
+        fill_accounts(&store, &inboxes, EACH, LEN);
+        drop(inboxes);
         store.close().unwrap();
+        let log = files::log_files(&path);
+        assert!(files::read_all(&log, false) > (count * LEN) as u64);
         Self {
             _dir: dir,
             count,
-            closed,
-            unclean,
+            path,
+            log,
         }
     }
 
-    fn open(&self, path: &Path) -> Store {
-        let store = Store::open(path, Options::new().create(false)).unwrap();
-        let inbox = store.account("anna@example.it").unwrap().inbox().unwrap();
-        assert_eq!(inbox.view().unwrap().len(), self.count);
+    /// Time to open it and to do that; the closing is not in it.
+    fn open(&self, then: impl FnOnce(&Store)) -> Duration {
+        let start = Instant::now();
+        let store = Store::open(&self.path, Options::new().create(false)).unwrap();
+        then(&store);
+        let took = start.elapsed();
         assert!(store.recovery().is_whole());
-        store
-    }
-
-    /// A new copy of the store as it was before it was closed.
-    fn unclean_copy(&self, number: usize) -> PathBuf {
-        let path = self.unclean.with_extension(number.to_string());
-        copy(&self.unclean, &path);
-        path
+        assert!(store.stat().records > self.count as u64);
+        store.close().unwrap();
+        took
     }
 }
 
-fn copy(from: &Path, to: &Path) {
-    fs::create_dir(to).unwrap();
-    for entry in fs::read_dir(from).unwrap() {
-        let entry = entry.unwrap();
-        let target = to.join(entry.file_name());
-        if entry.file_type().unwrap().is_dir() {
-            copy(&entry.path(), &target);
-        } else {
-            fs::copy(entry.path(), target).unwrap();
-        }
-    }
+/// Loads an account and reads its first message.
+fn first_message(store: &Store, account: usize) {
+    let inbox = store.account(&name(account)).unwrap().inbox().unwrap();
+    let view = inbox.view().unwrap();
+    assert_eq!(view.len(), EACH);
+    let message = view.message(Uid::new(1).unwrap()).unwrap();
+    assert_eq!(message.bytes().unwrap().len(), LEN);
 }
 
-/// Reads each file of the log once.
-fn read_log(path: &Path) -> usize {
-    let files = fs::read_dir(path.join("log")).unwrap();
-    files
-        .map(|entry| fs::read(entry.unwrap().path()).unwrap().len())
-        .sum()
-}
-
-fn groups(criterion: &mut Criterion, stores: &Stores) {
-    let mut group = criterion.benchmark_group("open/warm");
+fn groups(criterion: &mut Criterion, closed: &Closed) {
+    let mut group = criterion.benchmark_group("open/clean/warm");
     group
-        .throughput(Throughput::Elements(stores.count as u64))
+        .throughput(Throughput::Elements(closed.count as u64))
         .sample_size(10);
-    let name = |what: &str| format!("{what}/{}", stores.count);
-    group.bench_function(name("closed"), |bench| {
-        bench.iter_batched(
-            || (),
-            |()| stores.open(&stores.closed),
-            BatchSize::PerIteration,
-        );
+    group.bench_function(format!("ours/{}", closed.count), |bench| {
+        bench.iter_custom(|times| (0..times).map(|_| closed.open(|_| ())).sum());
     });
-    group.bench_function(name("raw-read-of-log"), |bench| {
-        bench.iter(|| read_log(&stores.closed))
+    group.bench_function(format!("raw-read-of-log/{}", closed.count), |bench| {
+        bench.iter(|| files::read_all(&closed.log, false));
     });
     group.finish();
 }
 
-/// Opening against reading; returns the median times of opening, closed and unclean.
-fn ratios(report: &mut Report, stores: &Stores) {
+fn ratios(report: &mut Report, closed: &Closed) {
     let plan = Plan {
-        rounds: 7,
-        steps: 1,
+        rounds: 15,
+        steps: 5,
         bytes: 0,
         ops: 1,
     };
-    let copies: Vec<PathBuf> = (0..=plan.rounds)
-        .map(|number| stores.unclean_copy(number))
-        .collect();
-    let mut copies = copies.iter();
-    // Closing again is in the time: one sync, and a write of MANIFEST.
+    let mut account = 0;
     let sides = &mut [
-        side("ours-closed", || drop(stores.open(&stores.closed))),
-        side("ours-unclean", || drop(stores.open(copies.next().unwrap()))),
+        timed("ours", || closed.open(|_| ())),
+        timed("ours-first-message", || {
+            account = (account + 7) % (closed.count / EACH);
+            closed.open(|store| first_message(store, account))
+        }),
         side("raw-read-of-log", || {
-            assert!(read_log(&stores.closed) > stores.count * LEN)
+            assert!(files::read_all(&closed.log, false) > (closed.count * LEN) as u64);
         }),
     ];
     let ratios = [
-        ("ours-closed", "raw-read-of-log", Target::Tell),
-        ("ours-unclean", "raw-read-of-log", Target::Tell),
+        ("ours", "raw-read-of-log", Target::Nanos(1e6)),
+        ("ours", "raw-read-of-log", Target::Tell),
+        ("ours-first-message", "raw-read-of-log", Target::Tell),
     ];
     report.contest(
-        &format!("open+close/warm/{}", stores.count),
+        &format!("open/clean/warm/{}", closed.count),
         plan,
         sides,
         &ratios,
     );
 }
 
-/// Opening alone, the closing not in it.
-fn open_alone(stores: &Stores) -> f64 {
-    let times: Vec<f64> = (0..5)
-        .map(|_| {
-            let start = Instant::now();
-            let store = stores.open(&stores.closed);
-            let took = start.elapsed().as_nanos() as f64;
-            store.close().unwrap();
-            took
-        })
-        .collect();
-    support::median(&times)
-}
-
 fn main() {
     let counts: &[usize] = if support::smoke() {
         &[1_000]
     } else {
-        &[1_000, 10_000, 100_000]
+        &[10_000, 100_000, 1_000_000]
     };
     let mut criterion = support::criterion();
     let mut report = Report::default();
-    let mut before = None;
     for count in counts {
-        let stores = Stores::new(*count);
-        groups(&mut criterion, &stores);
-        if support::smoke() {
-            continue;
-        }
-        ratios(&mut report, &stores);
-        let took = open_alone(&stores);
-        let growth = before.map_or(String::new(), |before| {
-            format!(", {:.1} times the one before", took / before)
-        });
-        let each = human(took / *count as f64);
-        report.line(format!(
-            "note open/closed/warm/{count} = {} ({each} a message{growth}); replay is linear in this version",
-            human(took)
-        ));
-        before = Some(took);
+        let closed = Closed::new(*count);
+        groups(&mut criterion, &closed);
+        ratios(&mut report, &closed);
     }
     criterion.final_summary();
     report.finish();

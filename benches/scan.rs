@@ -81,7 +81,7 @@ fn main() {
         rounds: 25,
         steps: 20,
         bytes: 0,
-        ops: 1,
+        ops: count() as u64,
     };
     let sides = &mut [
         side("ours-columns", || {
@@ -95,6 +95,7 @@ fn main() {
         }),
     ];
     let ratios = [
+        ("ours-columns", "raw-slice", Target::Nanos(1.0)),
         ("ours-columns", "raw-slice", Target::Tell),
         ("ours-rows", "raw-slice", Target::Tell),
     ];

@@ -29,6 +29,13 @@ impl Seed {
         message
     }
 
+    /// Puts them into an order of no meaning.
+    pub(crate) fn shuffle<Item>(&mut self, items: &mut [Item]) {
+        for at in (1..items.len()).rev() {
+            items.swap(at, (self.next() % (at as u64 + 1)) as usize);
+        }
+    }
+
     /// `count` messages of one length.
     pub(crate) fn messages(&mut self, count: usize, len: usize) -> Vec<Vec<u8>> {
         (0..count).map(|_| self.message(len)).collect()
@@ -72,6 +79,44 @@ pub(crate) fn fill(store: &Store, inbox: &Mailbox, count: usize, len: usize) {
     }
     store.sync().unwrap();
     assert_eq!(inbox.view().unwrap().len(), count);
+}
+
+/// Name of an account of [`fill_accounts`].
+pub(crate) fn name(account: usize) -> String {
+    format!("a{account}@example.it")
+}
+
+/// Creates accounts in a store that is empty yet; their inboxes.
+pub(crate) fn accounts(store: &Store, count: usize) -> Vec<Mailbox> {
+    let new = |account| store.create_account(&name(account)).unwrap();
+    (0..count)
+        .map(|account| new(account).inbox().unwrap())
+        .collect()
+}
+
+/// Delivers a message to each inbox in turn, `each` times, as fast as it goes; durable at the end.
+pub(crate) fn fill_accounts(store: &Store, inboxes: &[Mailbox], each: usize, len: usize) {
+    let mut seed = Seed((inboxes.len() * each) as u64);
+    let mut commits = Vec::new();
+    for number in 0..inboxes.len() * each {
+        let inbox = &inboxes[number % inboxes.len()];
+        commits.push(deliver(
+            store,
+            inbox,
+            &seed.message(len),
+            Durability::Written,
+        ));
+        if commits.len() == 256 {
+            commits.drain(..).for_each(|commit| kept(&commit.wait()));
+        }
+    }
+    commits.into_iter().for_each(|commit| kept(&commit.wait()));
+    store.sync().unwrap();
+}
+
+/// Stops the bench where a message was not kept.
+fn kept(found: &mailkeep::Result<Vec<mailkeep::Result<mailkeep::Delivered>>>) {
+    assert!(found.as_ref().unwrap().iter().all(Result::is_ok));
 }
 
 /// Starts the delivery of one message to one mailbox.

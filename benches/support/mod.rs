@@ -4,13 +4,16 @@
 //! A disk that others use as well is fast in one second and slow in the next. So each round runs every side, the
 //! order turns from round to round, and what is reported is the median of the rounds' ratios.
 
+pub(crate) mod files;
 pub(crate) mod mail;
+pub(crate) mod memory;
+pub(crate) mod process;
 pub(crate) mod raw;
 pub(crate) mod seed;
 
 use std::io::Write as _;
 use std::path::PathBuf;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use criterion::Criterion;
 use tempfile::TempDir;
@@ -20,8 +23,20 @@ pub(crate) fn smoke() -> bool {
     std::env::args().any(|arg| arg == "--test" || arg == "--list")
 }
 
+/// Rounds to run: as many as planned, or fewer where `MAILKEEP_BENCH_ROUNDS` says so, to see that it runs.
+fn rounds(planned: usize) -> usize {
+    let asked = std::env::var("MAILKEEP_BENCH_ROUNDS").ok();
+    let asked: Option<usize> = asked.map(|text| text.parse().unwrap());
+    asked.map_or(planned, |asked| asked.clamp(1, planned))
+}
+
+/// Whether only a list is asked for: then nothing is run at all.
+pub(crate) fn listing() -> bool {
+    std::env::args().any(|arg| arg == "--list")
+}
+
 /// Whether the filter on the command line, if there is one, lets `ratio/NAME` pass.
-fn wanted(name: &str) -> bool {
+pub(crate) fn wanted(name: &str) -> bool {
     let mut filters = std::env::args()
         .skip(1)
         .filter(|arg| !arg.starts_with('-'))
@@ -46,20 +61,29 @@ pub(crate) fn folder() -> TempDir {
 pub(crate) fn criterion() -> Criterion {
     Criterion::default()
         .sample_size(20)
-        .warm_up_time(std::time::Duration::from_millis(300))
-        .measurement_time(std::time::Duration::from_millis(1500))
+        .warm_up_time(Duration::from_millis(300))
+        .measurement_time(Duration::from_millis(1500))
         .configure_from_args()
 }
 
 /// One way to do the work.
 pub(crate) struct Side<'a> {
     name: &'static str,
-    /// Does one piece of it.
-    step: Box<dyn FnMut() + 'a>,
+    /// Does one piece of it, and says how long that took.
+    step: Box<dyn FnMut() -> Duration + 'a>,
 }
 
 /// A side of a [`contest`](Report::contest).
-pub(crate) fn side<'a>(name: &'static str, step: impl FnMut() + 'a) -> Side<'a> {
+pub(crate) fn side<'a>(name: &'static str, mut step: impl FnMut() + 'a) -> Side<'a> {
+    timed(name, move || {
+        let start = Instant::now();
+        step();
+        start.elapsed()
+    })
+}
+
+/// A side that takes its own time: what it needs before and after the work is not in it.
+pub(crate) fn timed<'a>(name: &'static str, step: impl FnMut() -> Duration + 'a) -> Side<'a> {
     Side {
         name,
         step: Box::new(step),
@@ -90,6 +114,8 @@ pub(crate) enum Target {
     Nanos(f64),
     /// Speed, ours over raw, for information.
     Tell,
+    /// Time, ours over raw, which grows by a law that the name of the question states.
+    Law,
 }
 
 /// The lines of the summary, printed at the end of a bench.
@@ -107,17 +133,25 @@ struct Times {
 }
 
 impl Report {
-    /// Runs the sides of one question in turn; then adds a line for each of `ratios`: name of ours, of raw, target.
+    /// Runs the sides of one question in turn; then adds a line for each of `ratios`: name of ours, of raw, target. The
+    /// median times of one operation in nanoseconds, by side. A smoke test runs each side once, for what it asserts.
     pub(crate) fn contest(
         &mut self,
         question: &str,
-        plan: Plan,
+        mut plan: Plan,
         sides: &mut [Side<'_>],
         ratios: &[(&str, &str, Target)],
-    ) {
-        if smoke() || !wanted(question) {
-            return;
+    ) -> Option<Vec<f64>> {
+        if smoke() {
+            if !listing() {
+                sides.iter_mut().for_each(|side| drop(run(side, 1)));
+            }
+            return None;
         }
+        if !wanted(question) {
+            return None;
+        }
+        plan.rounds = rounds(plan.rounds);
         let mut times = vec![Times::default(); sides.len()];
         for round in 0..=plan.rounds {
             for turn in 0..sides.len() {
@@ -143,6 +177,34 @@ impl Report {
                 *target,
             );
         }
+        let each = |times: &Times| median(&times.rounds) / plan.ops as f64;
+        Some(times.iter().map(each).collect())
+    }
+
+    /// A measure that is no time: bytes, say. `most` is what is asked of it.
+    pub(crate) fn value(
+        &mut self,
+        question: &str,
+        side: &str,
+        value: f64,
+        unit: &str,
+        most: Option<f64>,
+    ) {
+        if smoke() {
+            return;
+        }
+        let met = most.map(|most| value <= most);
+        let verdict = match (most, met) {
+            (Some(most), Some(true)) => format!(", target <= {most} {unit}: met"),
+            (Some(most), _) => format!(", target <= {most} {unit}: MISSED"),
+            (None, _) => String::new(),
+        };
+        self.line(format!(
+            "value {question} {side} = {value:.2} {unit}{verdict}"
+        ));
+        self.json.push(serde_json::json!({
+            "kind": "value", "question": question, "side": side, "value": value, "unit": unit, "most": most, "met": met,
+        }));
     }
 
     /// One side alone: its time and throughput.
@@ -195,6 +257,7 @@ impl Report {
             Target::Time(most) => (format!("time <= {most}"), Some(middle <= most)),
             Target::Nanos(most) => (format!("<= {most} ns"), Some(middle <= most)),
             Target::Tell => ("none (speed)".to_owned(), None),
+            Target::Law => ("none (time)".to_owned(), None),
         };
         let verdict = match met {
             Some(true) => ": met",
@@ -236,6 +299,9 @@ impl Report {
 
     /// A line of its own, for what is no ratio.
     pub(crate) fn line(&mut self, line: String) {
+        if smoke() {
+            return;
+        }
         eprintln!("{line}");
         self.lines.push(line);
     }
@@ -265,11 +331,7 @@ impl Report {
 /// Times in nanoseconds of `steps` steps.
 fn run(side: &mut Side<'_>, steps: usize) -> Vec<f64> {
     (0..steps)
-        .map(|_| {
-            let start = Instant::now();
-            (side.step)();
-            start.elapsed().as_nanos() as f64
-        })
+        .map(|_| (side.step)().as_nanos() as f64)
         .collect()
 }
 
