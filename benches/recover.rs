@@ -150,7 +150,7 @@ fn opening(report: &mut Report, question: &str, mib: u64, left: &Left) -> Option
     let sum = files::read_parts(&parts, &mut buffer);
     let raw = || assert_eq!(files::read_parts(&parts, &mut buffer), sum);
     let plan = Plan {
-        rounds: 5,
+        rounds: 7,
         steps: 1,
         bytes: left.tail,
         ops: 1,

@@ -41,6 +41,7 @@ mod listing;
 mod lost_record;
 mod model;
 mod no_threads;
+mod numbers;
 mod partial_account;
 mod races;
 mod rebuild;
