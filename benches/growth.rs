@@ -18,7 +18,7 @@ mod support;
 
 use std::hint::black_box;
 use std::path::PathBuf;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use mailkeep::{Durability, FlagChange, Flags, Mailbox, Options, Store, Uid, View};
 use support::mail::{Seed, accounts, deliver_now, fill_accounts, name};
@@ -90,8 +90,13 @@ impl Place {
         &self.open.as_ref().unwrap().1
     }
 
+    /// Closes it when what is due has been written: whether an account was opened from an image is no accident then.
     fn close(&mut self) {
         let (store, inboxes) = self.open.take().unwrap();
+        store.sync().unwrap();
+        while store.health().images_waiting > 0 {
+            std::thread::sleep(Duration::from_millis(10));
+        }
         drop(inboxes);
         store.close().unwrap();
     }

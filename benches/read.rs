@@ -116,8 +116,8 @@ fn verified(report: &mut Report, name: &str, len: usize) {
     };
     let sides = &mut [side("bytes", bytes_only), side("lookup+bytes", with_lookup)];
     let ratios = [
-        ("bytes", "lookup+bytes", Target::Nanos(300.0)),
-        ("lookup+bytes", "bytes", Target::Nanos(300.0)),
+        ("bytes", "lookup+bytes", Target::Nanos(400.0)),
+        ("lookup+bytes", "bytes", Target::Nanos(400.0)),
     ];
     report.contest(&format!("read/verified/warm/{name}"), plan, sides, &ratios);
 }

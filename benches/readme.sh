@@ -1,6 +1,6 @@
 #!/bin/sh
 # Runs the benches and writes what they found into README.md, between its marks. For a machine on which nothing else runs;
-# takes about half an hour and 3 GB of room below MAILKEEP_BENCH_DIR, or below Cargo's target folder.
+# takes about half an hour and 5 GB of room below MAILKEEP_BENCH_DIR, or below Cargo's target folder.
 #
 #   sh benches/readme.sh [--realtime]
 #
@@ -23,6 +23,6 @@ for bench in deliver flags read scan open rebuild recover memory growth; do
 done
 
 cpu=$(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | head -n 1)
-files=$(stat -f -c %T "${MAILKEEP_BENCH_DIR:-$target}")
+files=$(df --output=fstype "${MAILKEEP_BENCH_DIR:-$target}" | tail -n 1)
 machine="$(LC_ALL=C date '+%-d %B %Y'), $(nproc) processors ($cpu), $files$realtime"
 cargo run --locked --example numbers -- "$MAILKEEP_BENCH_JSON" README.md "$machine"

@@ -34,7 +34,7 @@ struct Place {
 impl Place {
     fn new(path: PathBuf, each: usize, fill: impl FnOnce(&Store, &[Mailbox])) -> Self {
         let options = Options::new()
-            .segment_len(32 << 20)
+            .segment_len(if smoke() { 64 << 10 } else { 32 << 20 })
             .durability(Durability::Written);
         let store = Store::open(&path, options).unwrap();
         let inboxes = accounts(&store, ACCOUNTS);
@@ -94,6 +94,7 @@ fn ask(report: &mut Report, size: &str, place: &Place, cold: bool) {
                 .wait_rebuilt(&mut |_| ControlFlow::Continue(()))
                 .unwrap();
             assert_eq!(store.health().rebuild, None);
+            assert!(store.stat().run_bytes > 0, "nothing was rebuilt");
         });
         check(place);
         took

@@ -172,12 +172,14 @@ pub(crate) fn numbers(found: &str, machine: &str) -> Result<String, String> {
         .filter_map(|line| line["rounds"].as_u64())
         .collect();
     rounds.sort_unstable();
-    let (least, most) = (rounds.first().unwrap_or(&0), rounds.last().unwrap_or(&0));
+    rounds.dedup();
+    let rounds: Vec<String> = rounds.iter().map(u64::to_string).collect();
+    let rounds = rounds.join(", ");
     let mut text = format!(
-        "Written by `sh benches/readme.sh` from one run: {machine}. Medians of {least} to {most} rounds, in which ours and the raw\n\
-         loop take turns on the same file system, with the smallest and the largest. The raw loop computes the same CRC-32C and\n\
-         BLAKE3, writes the same bytes in one call and, where durable, calls `fdatasync`. *Mail-sized* is log-normal, median 8 KiB,\n\
-         mean 40 KB. A raw file never changes segments and is never sealed.\n"
+        "Written by `sh benches/readme.sh` from one run: {machine}.\n\
+         Medians of {rounds} rounds, in which ours and the raw loop take turns on the same file system, with the smallest and the\n\
+         largest. The raw loop computes the same CRC-32C and BLAKE3, writes the same bytes in one call and, where durable, calls\n\
+         `fdatasync`. *Mail-sized* is log-normal, median 8 KiB, mean 40 KB. A raw file never changes segments and is never sealed.\n"
     );
     for part in PARTS {
         let _ = write!(

@@ -18,7 +18,7 @@ fn only_what_is_between_the_marks_is_written() {
     let before = readme();
     let text = numbers(&made_up(true), "a machine").unwrap();
     let after = put(&before, &text).unwrap();
-    assert!(after.contains("from one run: a machine. Medians of 15 to 15 rounds"));
+    assert!(after.contains("from one run: a machine.\nMedians of 15 rounds"));
     // Again with nothing: what was around the marks is what is left of both.
     let bare = |text: &str| put(text, "").unwrap();
     assert_eq!(bare(&after), bare(&before));
