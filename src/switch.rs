@@ -260,6 +260,8 @@ switches! {
     FenceWaits,
     /// A loss that is found later is logged then.
     LossFenced,
+    /// The same of a loss that is found while the log is asked for rows that no run has.
+    RowsFenced,
     /// What it skips ahead is by the room that the lost records had.
     FenceRoom,
     /// Behind a logged loss each account skips ahead.

@@ -132,9 +132,23 @@ impl Index {
             }
             // The account was in memory in between, and may have changed: what was looked up may be old.
             glance = self.cells.glance();
-            let again = self.directory.lookup(&id, &self.uncovered)?;
+            let again = self.ask(|directory, log| directory.lookup(&id, log))?;
             row = again.unwrap_or_else(|| Row::new(id));
         }
+    }
+
+    /// What the directory answers. Where the log was read for it and records are lost there, that is said, and every account
+    /// skips ahead, before anybody acts on the answer.
+    fn ask<T>(&self, ask: impl FnOnce(&Directory, &Segments) -> Result<T>) -> Result<T> {
+        let answer = ask(&self.directory, &self.uncovered)?;
+        let mut lost = self.uncovered.take_lost();
+        if !lost.is_empty() {
+            lost.sort_unstable();
+            lost.dedup();
+            self.note_lost(&lost);
+            Switch::RowsFenced.guard(|| self.fence_all(&lost))?;
+        }
+        Ok(answer)
     }
 
     /// What a cell begins with.

@@ -142,7 +142,7 @@ impl Index {
             return Ok(Some(cell));
         }
         let glance = self.cells.glance();
-        let row = self.directory.lookup(&id, &self.uncovered)?;
+        let row = self.ask(|directory, log| directory.lookup(&id, log))?;
         let row = row.filter(|row| row.kind == Kind::Account);
         row.map(|row| self.cell(row, glance)).transpose()
     }
@@ -152,7 +152,7 @@ impl Index {
         let key = self.key_of(name);
         let mut found = Vec::new();
         let glance = self.cells.glance();
-        for row in self.directory.by_prefix(key.0, &self.uncovered)? {
+        for row in self.ask(|directory, log| directory.by_prefix(key.0, log))? {
             match row.kind {
                 Kind::Account => found.push(self.cell(row, glance)?),
                 Kind::Alias { target } => found.extend(self.by_id(target)?),
@@ -191,9 +191,7 @@ impl Index {
         };
         while names.len() < limit {
             let glance = self.cells.glance();
-            let rows = self
-                .directory
-                .page(from, limit - names.len(), &self.uncovered)?;
+            let rows = self.ask(|directory, log| directory.page(from, limit - names.len(), log))?;
             let Some(last) = rows.last() else { break };
             from = Some(last.key);
             for row in rows {
@@ -209,7 +207,7 @@ impl Index {
         let key = self.key_of(name);
         let glance = self.cells.glance();
         // Where records are lost two may be listed under one name: behind both, or the page would begin with it again.
-        let rows = self.directory.by_prefix(key.0, &self.uncovered)?;
+        let rows = self.ask(|directory, log| directory.by_prefix(key.0, log))?;
         for row in rows.into_iter().rev() {
             let at = row.key;
             if self.listed_name(row, glance)?.as_deref() == Some(name) {

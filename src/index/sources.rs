@@ -5,7 +5,7 @@ use std::ops::{ControlFlow, Range, RangeInclusive};
 use std::sync::Arc;
 
 use super::opening::note;
-use crate::sync::RwLock;
+use crate::sync::{Mutex, RwLock};
 
 use crate::directory::{Fences, Row, Uncovered};
 use crate::error::{Error, Result};
@@ -20,6 +20,8 @@ use crate::switch::Switch;
 pub(super) struct Segments {
     log: Arc<Log>,
     fences: RwLock<Arc<Fences>>,
+    /// Records that were found lost while rows were read, since somebody took them.
+    lost: Mutex<Vec<u64>>,
 }
 
 impl Segments {
@@ -27,7 +29,13 @@ impl Segments {
         Self {
             log,
             fences: RwLock::new(fences),
+            lost: Mutex::default(),
         }
+    }
+
+    /// The records that were found lost while rows were read: what they gave out no row tells.
+    pub(super) fn take_lost(&self) -> Vec<u64> {
+        std::mem::take(&mut *self.lost.lock())
     }
 
     /// There are other fences now.
@@ -144,7 +152,10 @@ impl Segments {
         match scan.refusal.filter(|_| Switch::RowsGiven.on()) {
             // Who is not found might be in what the disk does not give now.
             Some(refusal) => Err(refusal),
-            None => Ok(rows),
+            None => {
+                self.lost.lock().extend(scan.lost);
+                Ok(rows)
+            }
         }
     }
 

@@ -473,6 +473,10 @@ pub(crate) const TABLE: &[(Switch, By)] = &[
         By::It("rules::renamed_onto_a_name_of_lost_history_has_greater_uidvalidity"),
     ),
     (
+        Switch::RowsFenced,
+        By::It("lost_record::the_newest_record_is_lost_where_no_run_has_its_row"),
+    ),
+    (
         Switch::FenceRoom,
         By::It("lost_record::no_uid_of_a_lost_copy_is_given_again"),
     ),
