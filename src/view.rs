@@ -4,7 +4,7 @@ use std::ops::RangeBounds;
 use std::sync::Arc;
 
 use crate::error::{Error, Result};
-use crate::index::{Counters, Entry, EntryLeaf, Keywords, Leaf, MailboxFold};
+use crate::index::{Counters, Entry, EntryLeaf, Fold, Keywords, Leaf, MailboxFold};
 use crate::mail::{EmailId, Flags, InternalDate, Keyword, ModSeq, Uid, UidSet, UidValidity};
 use crate::message::Message;
 use crate::store::Store;
@@ -35,6 +35,8 @@ pub struct View {
     keywords: Keywords,
     /// Highest MODSEQ of the account.
     account_modseq: u64,
+    /// Whether the disk did not give all of the account when it was loaded.
+    partial: bool,
 }
 
 /// One entry of a [`View`].
@@ -114,15 +116,15 @@ impl View {
         store: Store,
         name: String,
         mailbox: Arc<MailboxFold>,
-        keywords: Keywords,
-        account_modseq: u64,
+        account: &Fold,
     ) -> Self {
         Self {
             store,
             name,
             mailbox,
-            keywords,
-            account_modseq,
+            keywords: account.keywords.clone(),
+            account_modseq: account.modseq,
+            partial: account.is_partial(),
         }
     }
 
@@ -281,14 +283,18 @@ impl View {
     /// The message of a UID, also when it was expunged since the view was taken.
     ///
     /// # Errors
-    /// [`Error::NoSuchMessage`], [`Error::Damaged`], [`Error::Io`].
+    /// [`Error::NoSuchMessage`], [`Error::Damaged`], [`Error::Io`]; that, too, where the UID is not known and the disk did not
+    /// give all of the account: it may be there another time.
     ///
     /// # Cost
     /// Finds the bytes; reads none of them.
     pub fn message(&self, uid: Uid) -> Result<Message> {
-        let missing = || Error::NoSuchMessage {
-            mailbox: self.name.clone(),
-            uid,
+        let missing = || match self.partial {
+            true => self.store.inner.index.not_given(),
+            false => Error::NoSuchMessage {
+                mailbox: self.name.clone(),
+                uid,
+            },
         };
         let (record, raw_len) = self.mailbox.source(uid.get()).ok_or_else(missing)?;
         Message::open(self.store.clone(), record, raw_len)

@@ -89,6 +89,11 @@ impl Fold {
         }
     }
 
+    /// Whether the disk did not give all that was asked when the account was loaded: what is not here may be there another time.
+    pub(crate) fn is_partial(&self) -> bool {
+        self.partial
+    }
+
     pub(crate) fn mailbox(&self, id: u32) -> Option<&MailboxFold> {
         self.mailboxes.get(&id).map(Arc::as_ref)
     }

@@ -6,6 +6,7 @@
 //! it has returned. Nobody waits for these threads, not even closing: one that hangs is left to itself.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc;
@@ -18,7 +19,6 @@ use super::cell::{Cell, Hold, State};
 use super::fold::Fold;
 use super::plan::{ColdDraft, INBOX_ID};
 use crate::error::{Error, Result};
-use crate::format::Fault;
 use crate::mail::MailboxName;
 use crate::switch::Switch;
 use crate::threads;
@@ -294,7 +294,8 @@ impl Index {
     }
 
     /// What is asked for may be in what the disk did not give.
-    fn not_given(&self) -> Error {
-        Error::fault(self.log.path_of_log(), 0, Fault::Lost)
+    pub(crate) fn not_given(&self) -> Error {
+        let source = io::Error::other("not all records of the account can be read");
+        Error::io("read", self.log.path_of_log(), source)
     }
 }
