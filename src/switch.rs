@@ -50,6 +50,8 @@ switches! {
     DiskNameSync,
     /// A durable batch is synced before it is acknowledged.
     CommitSync,
+    /// A sync behind which TAIL cannot be written is not believed before it is asked again.
+    SyncAsked,
     /// What was only written is synced before the next segment is begun.
     RotationSync,
     /// A removal gets room from the reserve on a full disk.

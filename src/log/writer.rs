@@ -307,6 +307,23 @@ impl Writer {
             .map_err(active.segment.io("write"))?;
         if group.durability == Durability::Durable {
             Switch::CommitSync.guard(|| active.syncing.sync())?;
+            let tail = Tail {
+                store: shared.store,
+                epoch: self.epoch,
+                written: group.batch,
+                durable: group.batch,
+                segment: active.segment.number(),
+                end: active.end + len as u64,
+                next_record: group.next_number(),
+            };
+            let told = Switch::TailOnCommit.guard(|| match &self.tail {
+                Some(file) => file.write_at(&[&tail.encode()], tail.slot()),
+                None => Ok(()),
+            });
+            if told.is_err() {
+                // A file system that goes down while it syncs may say Ok; asked again it says so.
+                Switch::SyncAsked.guard(|| active.syncing.sync())?;
+            }
             (active.unsynced, active.unsynced_bytes) = (false, 0);
             self.durable = group.batch;
         } else {
@@ -341,7 +358,7 @@ impl Writer {
             self.tell_witness(shared);
         }
         // Of batches that were only written, the log thread tells TAIL when there is time.
-        if Switch::TailOnCommit.on() && (durable || !shared.options.background) {
+        if Switch::TailOnCommit.on() && !durable && !shared.options.background {
             self.write_tail(shared);
         }
         Ok(())

@@ -56,6 +56,10 @@ pub(crate) const TABLE: &[(Switch, By)] = &[
         By::Here("system::syncs_reach_the_system"),
     ),
     (
+        Switch::SyncAsked,
+        By::It("failed_sync::a_sync_is_asked_again_where_the_next_write_fails"),
+    ),
+    (
         Switch::CommitSync,
         By::It("crash::power_cuts_without_preparation"),
     ),
