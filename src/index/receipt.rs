@@ -270,11 +270,12 @@ impl Fold {
     /// What the account comes to. Names of mailboxes count, their ids and the account's name do not.
     pub(crate) fn roots(&self, hashing: &mut Hashing<'_>) -> Result<Roots> {
         let mut mailboxes = Vec::with_capacity(self.mailboxes.len());
-        let (mut messages, mut bytes) = (0, 0);
+        let (mut messages, mut bytes) = (0_u64, 0_u64);
         for (id, mailbox) in self.mailboxes.iter() {
             let roots = mailbox.roots(*id, &self.keywords, hashing)?;
-            messages += roots.messages;
-            bytes += roots.bytes;
+            // An image may claim any sizes.
+            messages = messages.saturating_add(roots.messages);
+            bytes = bytes.saturating_add(roots.bytes);
             mailboxes.push((self.path(*id), roots));
         }
         let mut hashers = Hashers::new(b"MKRACCTC", b"MKRACCTS", b"MKRACCTE");
