@@ -69,7 +69,6 @@ pub(super) struct State {
 #[derive(Debug)]
 pub(super) struct Saved {
     generation: u64,
-    at: Option<Position>,
     when: Instant,
 }
 
@@ -111,7 +110,6 @@ impl Work {
             stepped: Condvar::new(),
             step: Mutex::new(Saved {
                 generation,
-                at: None,
                 when: Instant::now(),
             }),
             saved_len: AtomicU64::new(saved_len),
@@ -289,9 +287,6 @@ impl Index {
     }
 
     fn save_over(&self, saved: &mut Saved) -> Result<()> {
-        if !self.given.some {
-            return Ok(());
-        }
         self.work.skipped.lock().clear();
         let log_len = self.log.len();
         let result = self.save_now(saved, log_len);
@@ -305,9 +300,14 @@ impl Index {
     }
 
     fn save_now(&self, saved: &mut Saved, log_len: u64) -> Result<()> {
+        if !self.given.some {
+            return Ok(());
+        }
         let Some(position) = self.log.position()? else {
             return Ok(());
         };
+        // Of this moment: those that get their UIDs behind the position wait as far as the checkpoint knows.
+        let deferred = self.waiting.before(position.next_record, &self.log);
         // Fences in front of it whose record is written are known after this.
         drop(self.fencing.write());
         if position.next_record > self.directory.tail() {
@@ -317,7 +317,7 @@ impl Index {
         Switch::ImagesBeforeCheckpoint.guard(|| self.sync_images())?;
         let sync = || self.log.sync_written();
         let flushed = self.directory.flush(position.next_record, sync)?;
-        self.write_checkpoint(saved, position)?;
+        self.write_checkpoint(saved, position, deferred)?;
         // Else rows that only memory has may say that an image went elsewhere: one was made for a record that then could not
         // be written. Without the old one the account would be folded from the log.
         if flushed.is_some() {
@@ -354,10 +354,12 @@ impl Index {
         Ok(())
     }
 
-    fn write_checkpoint(&self, saved: &mut Saved, position: Position) -> Result<()> {
-        if !self.given.some {
-            return Ok(());
-        }
+    fn write_checkpoint(
+        &self,
+        saved: &mut Saved,
+        position: Position,
+        deferred: Vec<(AccountId, u64)>,
+    ) -> Result<()> {
         let runs = self.directory.runs();
         let checkpoint = Checkpoint {
             store: self.log.store(),
@@ -366,7 +368,7 @@ impl Index {
             runs: runs.clone(),
             images: self.images.files(),
             fences: self.directory.fences().all().to_vec(),
-            deferred: self.waiting.before(position.next_record, &self.log),
+            deferred,
             next_file: self.directory.next_file().max(self.images.next_number()),
             uid_validity_max: self.high.load(Ordering::Relaxed),
             uid_validity_floor: self.floor.load(Ordering::Relaxed),
@@ -376,7 +378,7 @@ impl Index {
         }
         checkpoint.save(&*self.storage)?;
         saved.generation += 1;
-        (saved.at, saved.when) = (Some(position), Instant::now());
+        saved.when = Instant::now();
         self.directory.remove_files_not_in_use(&runs)?;
         Ok(())
     }
@@ -433,7 +435,7 @@ impl Index {
             if self.directory.uncovered().is_empty() {
                 self.waiting.note_all_met();
             }
-            self.save_rebuilt(&mut saved)?;
+            self.save_now(&mut saved, self.log.len())?;
         }
         Ok(more)
     }
@@ -507,7 +509,8 @@ impl Index {
             progress.rows += count;
         }
         if saved.when.elapsed() > SAVE_EVERY {
-            self.save_rebuilt(saved)?;
+            // Or the runs that were made would have to be made again.
+            self.save_now(saved, self.log.len())?;
         }
         Ok(true)
     }
@@ -515,15 +518,6 @@ impl Index {
     /// Whether runs cover all that the log has in front of its tail.
     pub(super) fn is_rebuilt(&self) -> bool {
         self.next_uncovered(&self.directory.uncovered()).is_none()
-    }
-
-    /// Names the runs that the rebuild has made in the checkpoint, so that they need not be made again.
-    fn save_rebuilt(&self, saved: &mut Saved) -> Result<()> {
-        match saved.at {
-            Some(position) => self.write_checkpoint(saved, position),
-            // The first one since the opening: it has to say where the log's tail begins.
-            None => self.save_over(saved),
-        }
     }
 
     /// So far is the segment read that is at work: about, as records differ in length.

@@ -209,6 +209,36 @@ fn a_rebuild_meets_what_was_assigned_before() {
     assert_eq!(store.health().deferred, 0);
 }
 
+/// Goal: mail that waited got its UID, the index was made anew, and the power goes before anything but the log says that the
+/// UID was given. A reader, who shows no batch that nothing vouches for, shows the message or knows that it waits.
+/// Fails when: the checkpoint that names the new runs leaves out what waited where its tail begins.
+#[test]
+fn a_reader_knows_of_mail_that_got_its_uid_last() {
+    let sim = old_store();
+    let store = open(&sim, options(1).tail_max(64 << 10)).unwrap();
+    make_unreadable(&sim);
+    // So much that the index is saved behind it.
+    for seed in 100..104 {
+        let to = [Recipient::new("old1", "INBOX")];
+        let kept = store.deliver_to(message(seed, 30_000), to).unwrap();
+        assert!(is_deferred(&kept.wait().unwrap().remove(0)));
+    }
+    sim.heal_reads();
+    let runs = index(&sim)
+        .into_iter()
+        .filter(|name| name.ends_with(".run"));
+    runs.for_each(|name| sim.lose(&name));
+    let shown = |store: &Store| everything(store).contains_key(&Digest::of(&message(103, 30_000)));
+    assert!(shown(&store));
+    store
+        .wait_rebuilt(&mut |_| ControlFlow::Continue(()))
+        .unwrap();
+    let sim = sim.crash(sim.ops_len(), &mut |_| false);
+    drop(store);
+    let reader = open(&sim, options(2).read_only(true)).unwrap();
+    assert!(reader.health().deferred == 4 || shown(&reader));
+}
+
 /// Goal: what could not be read while a store was open, or when it was opened, is not saved as not being there; and a
 /// disk that is mended while the store is open serves again without an opening.
 #[test]
