@@ -266,6 +266,8 @@ switches! {
     RowsFenced,
     /// What it skips ahead is by the room that the lost records had.
     FenceRoom,
+    /// The same of a loss of which nothing is left, not even how long it was.
+    HoleRoom,
     /// Behind a logged loss each account skips ahead.
     RowFenced,
     /// Behind a logged loss each UIDVALIDITY skips ahead.

@@ -155,7 +155,7 @@ impl Log {
         let mut listed = list::segments(&*storage, &ledger, edits, &files)?;
         let mut opening = Opening::new(&*storage, replay, &ledger, &tail, &options);
         opening.note(&mut listed);
-        opening.check_complete(&ledger, &tail, &listed.segments, &options)?;
+        opening.check_complete(&ledger, &listed.segments, &options)?;
         opening.start_at(Start::find(&listed.segments, from, &options)?);
         let start = opening.start;
         opening
@@ -164,11 +164,11 @@ impl Log {
         let clean = tail.clean_end(&ledger.manifest);
         let last = opening.survey_last(&listed.segments, clean)?;
         let mut ended = Vec::new();
-        let mut active = opening.read_all(&listed.segments, last, &tail, &mut ended)?;
+        let mut active = opening.read_all(&listed.segments, last, &mut ended)?;
         if let (Some(kind), false) = (opening.newer, options.read_only) {
             return Err(Error::fault(storage.describe(), 0, Fault::Kind { kind }));
         }
-        opening.skip_unsynced(active.as_ref(), &tail);
+        opening.skip_unsynced(active.as_ref());
         opening.skip_burned(&listed.segments);
         let witness = opening.hold_witness(&listed.segments, &options)?;
         if !options.read_only {

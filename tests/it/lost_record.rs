@@ -92,6 +92,54 @@ fn no_uid_of_a_lost_copy_is_given_again() {
     assert!(lost > 0, "the copy was never lost");
 }
 
+/// Goal: the end of a segment reads as zeroes, or is cut off: of the copy that gave out forty UIDs nothing is left, with mail
+/// in a later segment or without. No UID is given again.
+/// Fails when: what was lost is taken for no longer than what is left of it.
+#[test]
+fn no_uid_is_given_again_where_nothing_is_left_of_a_copy() {
+    const COPIED: u32 = 40;
+    let plain = |run| options(run).chain_max(1000);
+    for (later, cut) in [(false, false), (false, true), (true, false), (true, true)] {
+        let sim = Sim::new();
+        let store = open(&sim, plain(0)).unwrap();
+        let account = store.create_account("anna").unwrap();
+        let lists = account.create_mailbox("Lists").unwrap();
+        let inbox = account.inbox().unwrap();
+        for seed in 0..COPIED {
+            let kept = store.deliver(message(seed.into(), 100), [Delivery::to(&inbox)]);
+            kept.unwrap().wait().unwrap().remove(0).unwrap();
+        }
+        let copied = inbox.copy_to(&UidSet::full(), &lists).unwrap();
+        copied.wait().unwrap();
+        if later {
+            let kept = store.deliver(message(99, 60_000), [Delivery::to(&inbox)]);
+            kept.unwrap().wait().unwrap().remove(0).unwrap();
+        }
+        let files = sim.killed(sim.ops_len()).files();
+        let mut segments = files.keys().filter(|name| name.ends_with(".seg"));
+        let name = segments.next().unwrap();
+        assert_eq!(segments.count(), usize::from(later));
+        let written = files[name].iter().rposition(|byte| *byte != 0).unwrap();
+        let mut lost = 0;
+        for sector in 9..=written / SECTOR {
+            let sim = Sim::from_files(files.clone());
+            sim.damage_if_there(name, |bytes| match cut {
+                true => bytes.truncate(sector * SECTOR),
+                false => bytes[sector * SECTOR..].fill(0),
+            });
+            let store = open(&sim, plain(1).accept_loss(cut)).unwrap();
+            let Ok(lists) = store.account("anna").unwrap().mailbox("Lists") else {
+                continue;
+            };
+            lost += u32::from(lists.view().unwrap().is_empty());
+            let kept = store.deliver(message(100, 100), [Delivery::to(&lists)]);
+            let uid = kept.unwrap().wait().unwrap().remove(0).unwrap().uid.get();
+            assert!(uid > COPIED, "{later} {cut}, from sector {sector}: {uid}");
+        }
+        assert!(lost > 0, "{later} {cut}: the copy was never lost");
+    }
+}
+
 /// Goal: whichever sector of the log is lost, each account that is listed has an INBOX, its mailboxes have one name each, and
 /// each of them is found by it and takes mail.
 /// Fails when: a mailbox hangs below one whose creation is lost, keeps a name that another one has now, or an account keeps

@@ -485,6 +485,10 @@ pub(crate) const TABLE: &[(Switch, By)] = &[
         By::It("lost_record::no_uid_of_a_lost_copy_is_given_again"),
     ),
     (
+        Switch::HoleRoom,
+        By::It("lost_record::no_uid_is_given_again_where_nothing_is_left_of_a_copy"),
+    ),
+    (
         Switch::RowFenced,
         By::Lib("index::agreement::a_fence_lifts_both_alike"),
     ),

@@ -8,7 +8,7 @@ use crate::sync::{Condvar, Mutex, RwLock};
 
 use super::list::Listed;
 use super::opening::Opening;
-use super::report::{Cut, RecoveryReport};
+use super::report::{Cut, Hole, RecoveryReport};
 use super::tail;
 use crate::error::{Error, Result};
 use crate::format::segments::{Edit, What};
@@ -196,7 +196,12 @@ impl Opening<'_> {
     /// Logs a fence for each loss that none covers yet.
     fn fence(&mut self, log: &Log) -> Result<()> {
         let holes = self.report.holes.iter().filter(|_| Switch::HoleFenced.on());
-        let holes = holes.map(|hole| (hole.first_lost, hole.last_lost, hole.to - hole.from));
+        let room = |hole: &Hole| {
+            Switch::HoleRoom
+                .some(hole.room)
+                .unwrap_or(hole.to - hole.from)
+        };
+        let holes = holes.map(|hole| (hole.first_lost, hole.last_lost, room(hole)));
         let unsynced = self
             .report
             .unsynced

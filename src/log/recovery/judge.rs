@@ -8,6 +8,7 @@ use super::opening::Opening;
 use super::report::Cut;
 use super::{Verdict, decide};
 use crate::error::Result;
+use crate::format::SECTOR;
 use crate::format::record;
 use crate::format::segments::{Edit, What};
 use crate::log::places::Places;
@@ -119,13 +120,29 @@ impl Opening<'_> {
         };
         let lost = Switch::ChainEnd.on() && missing && expected > self.next_record;
         if lost {
-            self.read_gap(listed, scanner, gap, expected, places)?;
+            let room = self.room_behind(from, listed, expected, scanner.limit);
+            self.read_gap(listed, scanner, (gap, room), expected, places)?;
             if later.is_empty() {
                 // The next batch must not seem to follow the last good one, or no later opening would look here.
                 self.last_crc ^= Switch::ChainTurned.some(u32::MAX).unwrap_or(0);
             }
         }
         Ok(lost)
+    }
+
+    /// How many bytes the records before `next` may have taken behind `from`, whatever is there now: sectors may have become zeroes.
+    /// Where the file ends there it may have been cut off, and held as much as a segment does.
+    fn room_behind(&self, from: u64, listed: &Listed, next: u64, limit: u64) -> u64 {
+        let of_tail = match self.tail.next_record() >= next {
+            true => self.tail.end_in(listed.segment.number()),
+            false => 0,
+        };
+        let known = listed.known_end().unwrap_or(of_tail);
+        let end = if known > from { known } else { limit };
+        match end.saturating_sub(from) {
+            room if room < SECTOR as u64 => self.segment_len,
+            room => room,
+        }
     }
 
     /// The number behind all that the end of the log can hold: the marks say one, and so does what is found there.

@@ -100,6 +100,11 @@ impl Listed {
         self.is_finished().then_some(self.edit.next_record)
     }
 
+    /// Where its batches end, where that is known.
+    pub(super) fn known_end(&self) -> Option<u64> {
+        self.is_finished().then_some(self.edit.end)
+    }
+
     fn footer(&self) -> Result<Option<Trailer>> {
         match Switch::FooterSound.on() {
             true => footing::read_sound(&self.segment),

@@ -52,6 +52,10 @@ pub(super) struct Opening<'a> {
     pub(super) witness: Witness,
     /// Read-only: the last batch that is shown. A live writer may be further on.
     pub(super) show: Option<u64>,
+    /// What TAIL says.
+    pub(super) tail: tail::Mark,
+    /// Bytes of a segment: what was lost of one of which nothing is left took no more.
+    pub(super) segment_len: u64,
 }
 
 impl<'a> Opening<'a> {
@@ -95,6 +99,8 @@ impl<'a> Opening<'a> {
             witness: Witness::empty(store),
             show: (options.read_only && Switch::ReaderBound.on())
                 .then(|| durable.max(tail.written())),
+            tail: tail.clone(),
+            segment_len: options.segment_len,
         }
     }
 
@@ -102,11 +108,10 @@ impl<'a> Opening<'a> {
     pub(super) fn check_complete(
         &mut self,
         ledger: &Ledger,
-        tail: &tail::Mark,
         segments: &[Listed],
         options: &Options,
     ) -> Result<()> {
-        let volume = self.storage.describe();
+        let (volume, tail) = (self.storage.describe(), &self.tail);
         if Switch::EpochChecked.on() && tail.epoch() > ledger.manifest.epoch && !ledger.doubt {
             let what = format!(
                 "MANIFEST is of epoch {}, TAIL of {}",
@@ -187,7 +192,7 @@ impl<'a> Opening<'a> {
 
     /// The log ends as it may, and yet the marks know of more: batches that were written, acknowledged as that, and
     /// lost in a power cut. Their numbers are passed over.
-    pub(super) fn skip_unsynced(&mut self, active: Option<&Active>, tail: &tail::Mark) {
+    pub(super) fn skip_unsynced(&mut self, active: Option<&Active>) {
         let (first, next) = (self.next_record, self.marked);
         self.next_record = first.max(Switch::UnsyncedSkipped.number(next));
         let Some(active) = active.filter(|_| first < next) else {
@@ -196,7 +201,7 @@ impl<'a> Opening<'a> {
         self.report.unsynced = Some(Unsynced {
             first_lost: first,
             last_lost: next - 1,
-            bytes: tail.bytes_behind(active.segment.number(), active.end),
+            bytes: self.tail.bytes_behind(active.segment.number(), active.end),
         });
     }
 

@@ -7,7 +7,7 @@ use super::Verdict;
 use super::list::Listed;
 use super::opening::Opening;
 use super::report::{Break, Hole, LostMessage};
-use super::{tail, witness};
+use super::witness;
 use crate::error::Result;
 use crate::format::PAGE;
 use crate::format::body::BodyHeader;
@@ -27,7 +27,6 @@ impl Opening<'_> {
         &mut self,
         segments: &[Listed],
         mut last: Option<(Scanner, Survey)>,
-        tail: &tail::Mark,
         ended: &mut Vec<Edit>,
     ) -> Result<Option<Active>> {
         let mut active = None;
@@ -76,11 +75,14 @@ impl Opening<'_> {
                 active = self.end_of_log(listed, &survey, rest, &mut scanner, ended)?;
             }
         }
-        if Switch::TailSegmentGone.on() && active.is_none() && tail.next_record() > self.next_record
+        if Switch::TailSegmentGone.on()
+            && active.is_none()
+            && self.tail.next_record() > self.next_record
         {
             // The segment that TAIL speaks of is not there at all.
             let path = self.storage.describe();
-            self.lose(&path, 0..0, self.next_record..tail.next_record(), &[]);
+            let numbers = self.next_record..self.tail.next_record();
+            self.lose(&path, (0..0, self.segment_len), numbers, &[]);
         }
         Ok(active)
     }
@@ -96,10 +98,11 @@ impl Opening<'_> {
         let mut gaps = survey.gaps.iter().peekable();
         for found in &survey.batches {
             while let Some(gap) = gaps.next_if(|gap| gap.start < found.offset) {
+                let room = gap.end - gap.start;
                 self.read_gap(
                     listed,
                     scanner,
-                    gap.clone(),
+                    (gap.clone(), room),
                     found.head.first_record,
                     places,
                 )?;
@@ -129,7 +132,7 @@ impl Opening<'_> {
         if Switch::ChainBroken.on() && !follows && numbers.start > self.next_record {
             self.lose(
                 listed.segment.path(),
-                found.offset..found.offset,
+                (found.offset..found.offset, self.segment_len),
                 self.next_record..numbers.start,
                 &[],
             );
@@ -157,7 +160,8 @@ impl Opening<'_> {
             let bytes = scanner.get(bodies_at, usize::try_from(end - bodies_at).unwrap_or(0));
             let bodies = search_bodies(listed.segment.place, bytes, &numbers);
             places.put_bodies(bodies_at, &bodies);
-            self.lose_some(listed, found.offset..end, &missing, &bodies);
+            let room = end - found.offset;
+            self.lose_some(listed, (found.offset..end, room), &missing, &bodies);
         }
         self.report.batches += 1;
         self.last_batch = self.last_batch.max(found.head.batch);
@@ -186,7 +190,7 @@ impl Opening<'_> {
         &mut self,
         listed: &Listed,
         scanner: &mut Scanner,
-        gap: Range<u64>,
+        (gap, room): (Range<u64>, u64),
         before: u64,
         places: &mut Places,
     ) -> Result<()> {
@@ -207,7 +211,7 @@ impl Opening<'_> {
         }
         places.put_bodies(gap.start, &found.bodies);
         let missing: Vec<u64> = numbers.filter(|number| !here.contains(number)).collect();
-        self.lose_some(listed, gap, &missing, &found.bodies);
+        self.lose_some(listed, (gap, room), &missing, &found.bodies);
         self.next_record = self.next_record.max(before);
         self.damaged = true;
         Ok(())
@@ -242,7 +246,7 @@ impl Opening<'_> {
     fn lose_some(
         &mut self,
         listed: &Listed,
-        at: Range<u64>,
+        at: (Range<u64>, u64),
         missing: &[u64],
         bodies: &[(usize, BodyHeader)],
     ) {
@@ -256,7 +260,7 @@ impl Opening<'_> {
     fn lose(
         &mut self,
         path: &str,
-        at: Range<u64>,
+        (at, room): (Range<u64>, u64),
         numbers: Range<u64>,
         bodies: &[(usize, BodyHeader)],
     ) {
@@ -277,6 +281,7 @@ impl Opening<'_> {
             to: at.end,
             first_lost: numbers.start,
             last_lost: numbers.end.saturating_sub(1),
+            room,
         });
     }
 }

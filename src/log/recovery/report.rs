@@ -107,6 +107,8 @@ pub struct Hole {
     pub first_lost: u64,
     /// Number of the last record lost.
     pub last_lost: u64,
+    /// Bytes that the lost records took, at most: more than is bad where nothing tells where they ended.
+    pub(super) room: u64,
 }
 
 /// Where the log does not follow on itself.

@@ -21,6 +21,7 @@ pub(super) struct Raw {
 }
 
 /// What TAIL says.
+#[derive(Clone)]
 pub(super) struct Mark {
     file: Option<Arc<dyn File>>,
     tail: Option<Tail>,
