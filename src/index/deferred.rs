@@ -2,10 +2,12 @@
 //! the account by the first who finds or loads it.
 //!
 //! Each becomes one entry, once, in the order of the record numbers: an assign record names the deferred one, and the
-//! account's `assigned` is the highest that was named. What waits is known from the tail and the checkpoint; in ranges
+//! account's `assigned` is the highest that was named. Below that one may wait only where the account took a name that it
+//! had not always had: then its records say which it was given. What waits is known from the tail and the checkpoint; in ranges
 //! of records that no run of the directory covers it is asked for through the footers.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::io;
 use std::sync::Arc;
 
 use crate::sync::Mutex;
@@ -14,6 +16,7 @@ use super::Index;
 use super::cell::Cell;
 use super::fold::Fold;
 use super::plan::Draft;
+use crate::directory::Row;
 use crate::error::{Error, Result};
 use crate::format::Fault;
 use crate::format::change::{Change, Deferred};
@@ -165,21 +168,21 @@ impl Index {
         if self.log.options().read_only {
             return Ok(());
         }
-        let (name, assigned) = {
+        let name = {
             let state = self.lock(cell);
             let row = &state.durable().row;
             match &row.name {
-                Some(name) if row.exists == Some(true) => (Arc::clone(name), row.assigned),
+                Some(name) if row.exists == Some(true) => Arc::clone(name),
                 _ => return Ok(()),
             }
         };
         let key = self.key_of(&name).deferred();
-        self.find_deferred(key, assigned)?;
+        self.find_deferred(key)?;
         let mut numbers = self.waiting.of(key, &self.log);
-        let Some(first) = numbers.first().copied() else {
+        if numbers.is_empty() {
             return Ok(());
-        };
-        let taken = self.assigned_to_others(Some(cell.id), &name, first)?;
+        }
+        let taken = self.taken(&name, &numbers)?;
         if !taken.is_empty() {
             let done: Vec<u64> = numbers.extract_if(.., |at| taken.contains(at)).collect();
             self.waiting.done(&done);
@@ -203,13 +206,9 @@ impl Index {
     }
 
     /// What was deferred in ranges of records that no run covers, and is not known yet.
-    fn find_deferred(&self, key: AccountId, assigned: u64) -> Result<()> {
+    fn find_deferred(&self, key: AccountId) -> Result<()> {
         for range in self.directory.uncovered() {
-            let unknown = range.start.max(assigned + 1)..range.end;
-            if unknown.is_empty() {
-                continue;
-            }
-            for number in self.uncovered.numbers(key, unknown)? {
+            for number in self.uncovered.numbers(key, range)? {
                 self.waiting.add(key, number);
             }
         }
@@ -224,10 +223,9 @@ impl Index {
             by_name.entry(name).or_default().push((*key, *number));
         }
         for (name, numbers) in by_name {
-            let first = numbers.first().map_or(0, |(_, number)| *number);
-            let (upto, others) = self.assigned_of(name, first).unwrap_or_default();
-            let done =
-                |number| Switch::MetAssigned.on() && (number <= upto || others.contains(&number));
+            let only: Vec<u64> = numbers.iter().map(|(_, number)| *number).collect();
+            let taken = self.taken(name, &only).unwrap_or_default();
+            let done = |number| Switch::MetAssigned.on() && taken.contains(&number);
             for (key, number) in numbers.into_iter().filter(|(_, number)| !done(*number)) {
                 self.waiting.add(key, number);
             }
@@ -236,55 +234,47 @@ impl Index {
 
     /// Whether a deferred delivery waits, or has its UID.
     pub(super) fn has_deferred(&self, number: u64, name: &str) -> Result<bool> {
-        if self.waiting.known.lock().numbers.contains_key(&number) {
-            return Ok(true);
-        }
-        let (upto, others) = self.assigned_of(name, number)?;
-        Ok(number <= upto || others.contains(&number))
+        let waits = self.waiting.known.lock().numbers.contains_key(&number);
+        Ok(waits || self.taken(name, &[number])?.contains(&number))
     }
 
-    /// Up to which number the account of that name has its deferred deliveries, and which from `first` on others have that
-    /// had the name.
-    fn assigned_of(&self, name: &str, first: u64) -> Result<(u64, HashSet<u64>)> {
-        let mut upto = 0;
-        let cells = self.namesakes(name)?;
-        let holder = cells.into_iter().find(|cell| {
-            let state = self.lock(cell);
-            let row = &state.durable().row;
-            upto = if row.is_called(name) { row.assigned } else { 0 };
-            row.is_called(name)
-        });
-        let others = self.assigned_to_others(holder.as_deref().map(|cell| cell.id), name, first)?;
-        Ok((upto, others))
-    }
-
-    /// Which deferred deliveries from `first` on became entries of other accounts that had the name before this one.
-    fn assigned_to_others(
-        &self,
-        own: Option<AccountId>,
-        name: &str,
-        first: u64,
-    ) -> Result<HashSet<u64>> {
+    /// Which of these deferred deliveries for a name have their UIDs: in the account that has the name, or in one that had it.
+    fn taken(&self, name: &str, numbers: &[u64]) -> Result<HashSet<u64>> {
         let key = self.key_of(name);
         let mut taken = HashSet::new();
-        for other in self.namesakes(name)? {
-            let row = self.lock(&other).durable().row.clone();
+        for cell in self.namesakes(name)? {
+            let row = self.lock(&cell).durable().row.clone();
             // Another name that shares the key is none of this one's business.
             let its = row.name.as_deref();
-            let had_it = its.is_none_or(|its| its == name || self.key_of(its) != key);
-            if Some(other.id) == own || !had_it || row.assigned < first {
-                continue;
+            if its.is_none_or(|its| its == name || self.key_of(its) != key) {
+                taken.extend(self.taken_by(&row, numbers, row.is_called(name))?);
             }
-            let below = row.last_record + 1;
-            let chain = self
-                .log
-                .account_records(other.id, below, first, &|_| false)?;
-            taken.extend(chain.records.iter().filter_map(|(_, change)| match change {
-                Change::Assign(assign) => Some(assign.deferred),
-                _ => None,
-            }));
         }
         Ok(taken)
+    }
+
+    /// Which of these deferred deliveries are entries of the account. Of the one that has the name it must be certain: in
+    /// doubt its mail waits, and what it lost was given.
+    fn taken_by(&self, row: &Row, numbers: &[u64], certain: bool) -> Result<HashSet<u64>> {
+        let below = numbers.iter().filter(|number| **number <= row.assigned);
+        let Some(first) = below.clone().min() else {
+            return Ok(HashSet::new());
+        };
+        let chain = self
+            .log
+            .account_records(row.key, row.last_record + 1, *first, &|_| false)?;
+        if certain && !chain.given {
+            let source = io::Error::other("its records cannot be read");
+            return Err(Error::io("read", self.log.path_of_log(), source));
+        }
+        if certain && !chain.lost.is_empty() {
+            return Ok(below.copied().collect());
+        }
+        let assigned = chain.records.iter().filter_map(|(_, change)| match change {
+            Change::Assign(assign) => Some(assign.deferred),
+            _ => None,
+        });
+        Ok(assigned.collect())
     }
 
     /// Reads deferred deliveries in order, up to one that cannot be read now.
@@ -341,22 +331,31 @@ impl Index {
         if arrived.is_empty() {
             return Ok(());
         }
+        let numbers: Vec<u64> = arrived.iter().map(|(number, _)| *number).collect();
+        // Which of them were given by a record up to this one.
+        let (mut known_at, mut taken) = (0, HashSet::new());
         loop {
             let mut state = self.lock_loaded(cell)?;
             let Some(fold) = state.head().fold.clone() else {
                 continue;
             };
-            let assigned = fold.assigned;
+            let (assigned, rests_on) = (fold.assigned, state.last_batch());
+            let row = &state.head().row;
+            if known_at != row.last_record && numbers.iter().any(|number| *number <= assigned) {
+                let row = row.clone();
+                drop(state);
+                Switch::DeferredWaits.guard(|| self.log.commit(rests_on, ()).wait())?;
+                (known_at, taken) = (row.last_record, self.taken_by(&row, &numbers, true)?);
+                continue;
+            }
             let mut draft = Draft::new(fold, self.log.options().host.now_ms());
-            for (number, deferred) in arrived.iter().filter(|(number, _)| *number > assigned) {
+            for (number, deferred) in arrived.iter().filter(|(number, _)| !taken.contains(number)) {
                 let place = draft.fold().place_of(&deferred.mailbox)?;
                 draft.assign(place, *number, deferred)?;
             }
             let mut records = draft.records;
-            let rests_on = state.last_batch();
             if records.list.is_empty() {
-                drop(state);
-                return Switch::DeferredWaits.guard(|| self.log.commit(rests_on, ()).wait());
+                return Ok(());
             }
             self.list(&mut state, cell.id);
             let joined = self.log.join(Durability::Durable, &[rests_on], |group| {

@@ -344,6 +344,40 @@ fn a_name_that_nobody_has() {
     assert_eq!(store.health().deferred, 0);
 }
 
+/// Goal: mail for a name that nobody has just now is that of the account which takes the name again, also where it was given
+/// later mail for its other name meanwhile, and once, also when the index is lost.
+/// Fails when: all that came before the last mail that was given counts as given.
+#[test]
+fn mail_for_a_name_that_was_left_and_taken_again() {
+    for lose_index in [false, true] {
+        let sim = old_store();
+        let store = open(&sim, options(1)).unwrap();
+        let account = store.account("old1").unwrap();
+        account.rename("new1").unwrap();
+        drop((account, store));
+        let store = open(&sim, options(2)).unwrap();
+        make_unreadable(&sim);
+        assert!(is_deferred(&accept(&store, 100, "old1", "INBOX")));
+        assert!(is_deferred(&accept(&store, 101, "new1", "INBOX")));
+        assert!(is_deferred(&accept(&store, 102, "old1", "INBOX")));
+        sim.heal_reads();
+        assert_eq!(place_of(&everything(&store), 101, 300).0, "new1");
+        assert_eq!(store.health().deferred, 2);
+        store.account("new1").unwrap().rename("old1").unwrap();
+        drop(store);
+        for run in 3..5 {
+            if lose_index {
+                index(&sim).iter().for_each(|name| sim.lose(name));
+            }
+            let store = open(&sim, options(run)).unwrap();
+            for seed in 100..103 {
+                assert_eq!(place_of(&everything(&store), seed, 300).0, "old1");
+            }
+            assert_eq!(store.health().deferred, 0);
+        }
+    }
+}
+
 /// Goal: what was deferred for a name is that of the account that had it, also where it is renamed or deleted before it
 /// is found; the next account of the name gets none of it, also when the index is lost.
 #[test]
