@@ -261,6 +261,9 @@ fn body_at(kind: u16, at: u64) -> Result<BodyAt, Fault> {
     }
 }
 
+/// Bytes of a header field.
+const FIELD_LEN: usize = 6;
+
 fn take_summary(take: &mut Take<'_>, field_count: u16) -> Result<Summary, Fault> {
     let message_id_hash = take.u64()?;
     let sent = take.i64()?;
@@ -272,9 +275,12 @@ fn take_summary(take: &mut Take<'_>, field_count: u16) -> Result<Summary, Fault>
         (found, _) => return Err(unknown_bits("sent date", found.into())),
     };
     take.zeroes(2)?;
-    let fields = (0..field_count)
-        .map(|_| take_field(take))
-        .collect::<Result<_, _>>()?;
+    // Room at once, for no more than there is.
+    let room = usize::from(field_count).min(take.left() / FIELD_LEN);
+    let mut fields = Vec::with_capacity(room);
+    for _ in 0..field_count {
+        fields.push(take_field(take)?);
+    }
     Ok(Summary {
         version,
         header_len,

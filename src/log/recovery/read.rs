@@ -16,7 +16,7 @@ use crate::format::record::{Class, Frame};
 use crate::format::segments::Edit;
 use crate::log::places::{Places, place_at};
 use crate::log::position::Position;
-use crate::log::scan::{Found, Scanner, Survey, salvage, search_bodies};
+use crate::log::scan::{Found, Piece, Scanner, Survey, salvage, search_bodies};
 use crate::log::segment::Segment;
 use crate::log::writer::Active;
 use crate::switch::Switch;
@@ -140,7 +140,6 @@ impl Opening<'_> {
         let records_at = found.offset + found.head.head_len() as u64;
         let bodies_at = found.offset + found.head.bodies_at() as u64;
         let (pieces, complete) = scanner.records(found);
-        let mut here = HashSet::new();
         for piece in &pieces {
             let change = self.feed(&listed.segment, records_at + piece.at as u64, &piece.frame)?;
             let body = match change.as_ref().and_then(Change::body) {
@@ -149,13 +148,9 @@ impl Opening<'_> {
             };
             let at = place_at(records_at + piece.at as u64, body);
             places.put(piece.frame.header.number, at);
-            here.insert(piece.frame.header.number);
         }
         if !complete {
-            let missing: Vec<u64> = numbers
-                .clone()
-                .filter(|number| !here.contains(number))
-                .collect();
+            let missing = missing(numbers.clone(), &pieces);
             let end = found.offset + u64::from(found.head.len);
             let bytes = scanner.get(bodies_at, usize::try_from(end - bodies_at).unwrap_or(0));
             let bodies = search_bodies(listed.segment.place, bytes, &numbers);
@@ -199,7 +194,6 @@ impl Opening<'_> {
         let bytes = scanner.get(gap.start, len).to_vec();
         let place = listed.segment.place;
         let found = salvage(place, &bytes, &numbers);
-        let mut here = HashSet::new();
         for piece in &found.pieces {
             let number = piece.frame.header.number;
             let at = gap.start + piece.at as u64;
@@ -207,10 +201,9 @@ impl Opening<'_> {
             let body = found.body_of(number);
             let body = body.map_or(0, |at| gap.start + at as u64);
             places.put(number, place_at(at, body));
-            here.insert(number);
         }
         places.put_bodies(gap.start, &found.bodies);
-        let missing: Vec<u64> = numbers.filter(|number| !here.contains(number)).collect();
+        let missing = missing(numbers, &found.pieces);
         self.lose_some(listed, (gap, room), &missing, &found.bodies);
         self.next_record = self.next_record.max(before);
         self.damaged = true;
@@ -284,4 +277,11 @@ impl Opening<'_> {
             room,
         });
     }
+}
+
+/// Those of the numbers that none of the records has.
+fn missing(numbers: Range<u64>, pieces: &[Piece<'_>]) -> Vec<u64> {
+    let here = pieces.iter().map(|piece| piece.frame.header.number);
+    let here: HashSet<u64> = here.collect();
+    numbers.filter(|number| !here.contains(number)).collect()
 }
