@@ -266,6 +266,8 @@ switches! {
     RowsFenced,
     /// What it skips ahead is by the room that the lost records had.
     FenceRoom,
+    /// Damage in front of a torn batch that is cut off is looked at.
+    HoleBeforeCut,
     /// The same of a loss of which nothing is left, not even how long it was.
     HoleRoom,
     /// Behind a logged loss each account skips ahead.

@@ -50,6 +50,24 @@ pub(super) struct Survey {
     pub(super) gaps: Vec<Range<u64>>,
     /// Behind the last batch.
     pub(super) end: u64,
+    /// Where batches were taken off the end: the first record of the first of them.
+    pub(super) behind: Option<u64>,
+}
+
+impl Survey {
+    /// Takes off what begins at `end` and behind it.
+    pub(super) fn end_at(&mut self, end: u64) {
+        let mut off = self.batches.iter().filter(|found| found.offset >= end);
+        self.behind = off.next().map(|found| found.head.first_record);
+        self.batches.retain(|found| found.offset < end);
+        self.gaps.retain(|gap| gap.start < end);
+        self.end = end;
+    }
+
+    /// The gap that lies in front of what was taken off.
+    pub(super) fn last_gap(&self) -> Option<Range<u64>> {
+        self.gaps.last().filter(|gap| gap.end == self.end).cloned()
+    }
 }
 
 /// How the bytes look at a place where no sound batch is.

@@ -1,11 +1,13 @@
 //! Records that say more than one thing are damaged. The one that gave an account its name, and the index still knows the
 //! name: mail for it is not refused. The one that gave out many UIDs: none of them is given again.
 
+use std::collections::BTreeSet;
+
 use mailkeep::format::SECTOR;
-use mailkeep::{Accepted, Delivery, Recipient, UidSet};
+use mailkeep::{Accepted, Delivery, Mailbox, Recipient, UidSet};
 
 use crate::kit::{message, open, options};
-use crate::sim::Sim;
+use crate::sim::{Op, Pending, Sim};
 
 /// Goal: whichever sector of the log is lost, an account that is found by its name when the store is opened is found by it
 /// after it was loaded, and mail by name is delivered to it.
@@ -137,6 +139,52 @@ fn no_uid_is_given_again_where_nothing_is_left_of_a_copy() {
             assert!(uid > COPIED, "{later} {cut}, from sector {sector}: {uid}");
         }
         assert!(lost > 0, "{later} {cut}: the copy was never lost");
+    }
+}
+
+/// Goal: the power goes while a batch is written, and the acknowledged one before it loses its head: that loss is told, and its
+/// UID is not given again, at the first opening and at the next.
+/// Fails when: the torn batch is cut off, and nobody looks at what lies in front of it.
+#[test]
+fn damage_in_front_of_a_torn_batch_is_told() {
+    let sim = Sim::new();
+    let store = open(&sim, options(0)).unwrap();
+    let inbox = store.create_account("anna").unwrap().inbox().unwrap();
+    let deliver = |inbox: &Mailbox, seed, len| {
+        let kept = inbox.append(message(seed, len), Delivery::to(inbox));
+        kept.unwrap().wait().unwrap().uid.get()
+    };
+    let lost = [1, 2].map(|seed| deliver(&inbox, seed, 100))[1];
+    deliver(&inbox, 3, 5000);
+    drop((inbox, store));
+    let ops = sim.ops();
+    let is_batch =
+        |op: &Op| matches!(op, Op::Write { bytes, .. } if bytes.starts_with(b"MKBATCH1"));
+    let mut batches = (0..ops.len()).filter(|at| is_batch(&ops[*at]));
+    let (torn, before) = (batches.next_back().unwrap(), batches.next_back().unwrap());
+    let Op::Write { offset, .. } = ops[before] else {
+        unreachable!()
+    };
+    let mut pending = 0;
+    let sim = sim.crash(torn + 1, &mut |what| {
+        let its = matches!(what, Pending::Sector { op, .. } if op == torn);
+        pending += u32::from(its);
+        !its || pending == 1
+    });
+    let files = sim.files();
+    let name = files.keys().find(|name| name.ends_with(".seg")).unwrap();
+    sim.zero_sector(name, offset as usize / SECTOR);
+    let mut given = BTreeSet::from([lost]);
+    for run in 1..4 {
+        let store = open(&sim, options(run)).unwrap();
+        let account = store.account("anna").unwrap();
+        assert!(
+            !store.recovery().is_whole() || run > 1,
+            "{}",
+            store.recovery()
+        );
+        assert_eq!(account.inbox().unwrap().view().unwrap().len(), run as usize);
+        assert!(given.insert(deliver(&account.inbox().unwrap(), 10 + run, 100)));
     }
 }
 

@@ -485,6 +485,10 @@ pub(crate) const TABLE: &[(Switch, By)] = &[
         By::It("lost_record::no_uid_of_a_lost_copy_is_given_again"),
     ),
     (
+        Switch::HoleBeforeCut,
+        By::It("lost_record::damage_in_front_of_a_torn_batch_is_told"),
+    ),
+    (
         Switch::HoleRoom,
         By::It("lost_record::no_uid_is_given_again_where_nothing_is_left_of_a_copy"),
     ),

@@ -63,16 +63,12 @@ impl Opening<'_> {
                 .find(|found| found.head.batch > show)
                 .map(|found| found.offset);
             if let Some(end) = end.into_iter().chain(cut).min() {
-                survey.batches.retain(|found| found.offset < end);
-                survey.gaps.retain(|gap| gap.start < end);
-                survey.end = end;
+                survey.end_at(end);
                 return Verdict::End;
             }
         }
         if let Some(cut) = cut {
-            survey.batches.retain(|found| found.offset < cut);
-            survey.gaps.retain(|gap| gap.start < cut);
-            survey.end = cut;
+            survey.end_at(cut);
             return Verdict::Cut;
         }
         let last = survey
@@ -97,14 +93,23 @@ impl Opening<'_> {
         &mut self,
         listed: &Listed,
         scanner: &mut Scanner,
-        from: u64,
+        survey: &Survey,
         places: &mut Places,
         later: &[Listed],
         rest: Verdict,
     ) -> Result<bool> {
-        let gap = from..scanner.written_to(from);
+        // Damage may lie in front of a torn batch that is cut off: then nothing else would look there.
+        let hole = survey.last_gap().filter(|_| Switch::HoleBeforeCut.on());
+        let gap = match &hole {
+            Some(hole) => hole.clone(),
+            None => survey.end..scanner.written_to(survey.end),
+        };
         let expected = match later.first() {
             Some(next) => next.segment.first_record(),
+            None if hole.is_some() => {
+                let unknown = self.first_unknown(listed, scanner, &gap);
+                unknown.max(survey.behind.unwrap_or(0))
+            }
             None if rest == Verdict::Hole => self.first_unknown(listed, scanner, &gap),
             None => return Ok(false),
         };
@@ -120,7 +125,10 @@ impl Opening<'_> {
         };
         let lost = Switch::ChainEnd.on() && missing && expected > self.next_record;
         if lost {
-            let room = self.room_behind(from, listed, expected, scanner.limit);
+            let room = match hole {
+                Some(hole) => hole.end - hole.start,
+                None => self.room_behind(gap.start, listed, expected, scanner.limit),
+            };
             self.read_gap(listed, scanner, (gap, room), expected, places)?;
             if later.is_empty() {
                 // The next batch must not seem to follow the last good one, or no later opening would look here.

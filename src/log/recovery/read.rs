@@ -51,8 +51,7 @@ impl Opening<'_> {
                 self.next_record.max(listed.segment.first_record())
             });
             self.read_segment(listed, &mut scanner, &survey, &mut places)?;
-            let lost =
-                self.check_chain(listed, &mut scanner, survey.end, &mut places, later, rest)?;
+            let lost = self.check_chain(listed, &mut scanner, &survey, &mut places, later, rest)?;
             // What is damaged there is kept: a footer goes behind it. Else what follows is at most half a footer, and there
             // is none behind the last segment.
             let damaged = if inside { lost } else { rest == Verdict::Hole };
