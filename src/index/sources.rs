@@ -132,7 +132,29 @@ impl Segments {
         self.log.numbers_of(key, records)
     }
 
-    /// The rows that a part of the log's last segment makes, which has no footer.
+    /// The rows that parts of neighbouring sealed segments make, of the first `limit` keys.
+    fn found(
+        &self,
+        segments: &[SegmentInfo],
+        records: &Range<u64>,
+        keys: &RangeInclusive<AccountId>,
+        limit: usize,
+    ) -> Result<BTreeMap<AccountId, Row>> {
+        let (Some(first), Some(last)) = (segments.first(), segments.last()) else {
+            return Ok(BTreeMap::new());
+        };
+        let span = first.first_record..last.next_record;
+        let within = records.start.max(span.start)..records.end.min(span.end);
+        let mut rows = BTreeMap::new();
+        for (key, newest) in self.log.accounts_in(span, keys, limit)? {
+            if let Some(row) = self.row(key, newest, &within)? {
+                rows.insert(key, row);
+            }
+        }
+        Ok(rows)
+    }
+
+    /// The rows that a part of a segment makes which has no footer.
     fn scanned(
         &self,
         segment: &SegmentInfo,
@@ -195,20 +217,14 @@ impl Uncovered for Segments {
     ) -> Result<Vec<Row>> {
         let keys = first..=last;
         let mut rows: BTreeMap<AccountId, Row> = BTreeMap::new();
+        // In the order of their records: one whose footer is damaged may have others behind it.
         let segments = self.overlapping(&records);
-        let (sealed, open): (Vec<_>, Vec<_>) =
-            segments.into_iter().partition(|segment| segment.sealed);
-        let span = match (sealed.first(), sealed.last()) {
-            (Some(first), Some(last)) => first.first_record..last.next_record,
-            _ => 0..0,
-        };
-        for (key, newest) in self.log.accounts_in(span, &keys, limit)? {
-            if let Some(row) = self.row(key, newest, &records)? {
-                rows.insert(key, row);
-            }
-        }
-        for segment in open {
-            for (key, newer) in self.scanned(&segment, &records, &keys)? {
+        for group in segments.chunk_by(|a, b| a.sealed && b.sealed) {
+            let newer = match group {
+                [segment] if !segment.sealed => self.scanned(segment, &records, &keys)?,
+                group => self.found(group, &records, &keys, limit)?,
+            };
+            for (key, newer) in newer {
                 let row = match rows.get(&key) {
                     Some(older) => older.then(&newer),
                     None => newer,

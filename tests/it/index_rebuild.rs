@@ -239,6 +239,41 @@ fn a_rebuild_passes_bad_footers() {
     }
 }
 
+/// Goal: the index is lost, and the footer of an old segment is damaged: whoever asks, and asks again when that is known, is
+/// told what later segments say of the account.
+/// Fails when: the segment that has to be read is taken for the newest one.
+#[test]
+fn an_old_segment_without_its_footer_stays_an_old_one() {
+    let (sim, _) = sample(8, 10);
+    let store = open(&sim, options(1)).unwrap();
+    // Who has a base is not read further back than that.
+    for at in 3..8 {
+        store.account(&name(at)).unwrap().write_base().unwrap();
+    }
+    for seed in 0..80 {
+        send(&store, &name(3 + seed % 5), seed, 1_500);
+    }
+    for seed in 0..80 {
+        send(&store, &name(0), 1000 + seed, 1_500);
+    }
+    let before = receipts(&store);
+    store.close().unwrap();
+    let files = sim.files();
+    let segments: Vec<&String> = files.keys().filter(|name| name.ends_with(".seg")).collect();
+    for hurt in [0, 1, segments.len() / 2, segments.len() - 2] {
+        let disk = Sim::from_files(files.clone());
+        lose_all(&disk);
+        let len = files[segments[hurt]].len();
+        disk.flip(segments[hurt], 8 * (len - 8));
+        for run in 2..4 {
+            let little = options(run).cache_bytes(0);
+            let store = open(&disk, little.read_only(true)).unwrap();
+            assert!(receipts_read(&store) == before, "{hurt}, asked first");
+            assert!(receipts_read(&store) == before, "{hurt}, asked again");
+        }
+    }
+}
+
 /// Delivers often enough for every step of the index to be made.
 fn tend(store: &Store) {
     for seed in 0..80 {
