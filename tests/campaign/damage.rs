@@ -175,10 +175,15 @@ fn compare(
     for (key, message) in keys(found) {
         let again = is_namesake(&key.0) && once_late.contains(&message);
         let anew = again || waiting.contains(&message);
+        // A mailbox whose creation is hit may get a greater UIDVALIDITY.
+        let (id, mailbox, validity, uid) = key;
+        let older = seen.range((id, mailbox, 0, 0)..(id, mailbox, validity, 0));
+        let mut older = older.filter(|(key, was)| key.3 == uid && **was == message);
+        let raised = hit.accounts.contains(&id) && older.next().is_some();
         let right = match (seen.get(&key), ever.get(&key)) {
             (Some(was), _) => *was == message,
-            (None, Some(will)) => *will == message || anew,
-            (None, None) => partly || anew,
+            (None, Some(will)) => *will == message || anew || raised,
+            (None, None) => partly || anew || raised,
         };
         if message != UNREADABLE && !right {
             return Err(format!("{key:?} is message {message}"));
