@@ -56,10 +56,9 @@ pub(super) fn places(
         ControlFlow::Continue(())
     });
     if numbers.end > numbers.start {
-        // At most what the bytes can hold: the list could say anything.
-        let most = limit / record::HEADER as u64;
-        let count = (numbers.end - numbers.start).min(most);
-        places.end_at(numbers.start + count);
+        // At most what was found and what the bytes can hold: the list could say anything.
+        let most = numbers.start + limit / record::HEADER as u64;
+        places.end_at(numbers.end.min(most.max(places.next())));
     }
     find_bodies(&mut scanner, &survey, &mut places);
     // Numbers that no batch has were burned, or their batch is damaged and its bytes are kept. If there are none, what
