@@ -47,11 +47,12 @@ pub(super) fn places(
         Err(error) => (0, Some(Arc::new(error))),
     };
     let limit = if limit == 0 { len } else { limit.min(len) };
-    let mut scanner = Scanner::new(Arc::clone(file), place, limit);
+    let mut scanner = Scanner::new(Arc::clone(file), place, numbers.start, limit);
     let survey = scanner.survey(PAGE as u64);
     let mut places = Places::from(numbers.start);
     let last = known_of(&survey, &numbers).max(numbers.end);
-    let _ = walk(&mut scanner, &survey, numbers.start..last, &mut |walked| {
+    let within = numbers.start..last.min(scanner.reach);
+    let _ = walk(&mut scanner, &survey, within, &mut |walked| {
         places.put(walked.frame.header.number, walked.at);
         ControlFlow::Continue(())
     });

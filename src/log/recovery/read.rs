@@ -1,6 +1,6 @@
 //! Replay: every record of every segment goes to the folds, in order of its number; what is not there is noted.
 
-use std::collections::HashSet;
+use std::collections::BTreeSet;
 use std::ops::Range;
 
 use super::Verdict;
@@ -137,7 +137,7 @@ impl Opening<'_> {
         let records_at = found.offset + found.head.head_len() as u64;
         let bodies_at = found.offset + found.head.bodies_at() as u64;
         let (pieces, complete) = scanner.records(found);
-        let mut here = HashSet::new();
+        let mut here = BTreeSet::new();
         for piece in &pieces {
             let change = self.feed(&listed.segment, records_at + piece.at as u64, &piece.frame)?;
             let body = match change.as_ref().and_then(Change::body) {
@@ -149,15 +149,11 @@ impl Opening<'_> {
             here.insert(piece.frame.header.number);
         }
         if !complete {
-            let missing: Vec<u64> = numbers
-                .clone()
-                .filter(|number| !here.contains(number))
-                .collect();
             let end = found.offset + u64::from(found.head.len);
             let bytes = scanner.get(bodies_at, usize::try_from(end - bodies_at).unwrap_or(0));
             let bodies = search_bodies(listed.segment.place, bytes, &numbers);
             places.put_bodies(bodies_at, &bodies);
-            self.lose_some(listed, found.offset..end, &missing, &bodies);
+            self.lose_some(listed, found.offset..end, numbers.clone(), &here, &bodies);
         }
         self.report.batches += 1;
         self.last_batch = self.last_batch.max(found.head.batch);
@@ -194,8 +190,8 @@ impl Opening<'_> {
         let len = usize::try_from(gap.end - gap.start).unwrap_or(usize::MAX);
         let bytes = scanner.get(gap.start, len).to_vec();
         let place = listed.segment.place;
-        let found = salvage(place, &bytes, &numbers);
-        let mut here = HashSet::new();
+        let found = salvage(place, &bytes, &(numbers.start..before.min(scanner.reach)));
+        let mut here = BTreeSet::new();
         for piece in &found.pieces {
             let number = piece.frame.header.number;
             let at = gap.start + piece.at as u64;
@@ -206,8 +202,7 @@ impl Opening<'_> {
             here.insert(number);
         }
         places.put_bodies(gap.start, &found.bodies);
-        let missing: Vec<u64> = numbers.filter(|number| !here.contains(number)).collect();
-        self.lose_some(listed, gap, &missing, &found.bodies);
+        self.lose_some(listed, gap, numbers, &here, &found.bodies);
         self.next_record = self.next_record.max(before);
         self.damaged = true;
         Ok(())
@@ -238,18 +233,23 @@ impl Opening<'_> {
         Ok(Some(change))
     }
 
-    /// Notes that the records `missing` are lost, in runs; `bodies` were found and tell which messages they were.
+    /// Notes that those of `numbers` are lost, in runs, that are not `here`; `bodies` were found and tell which messages
+    /// they were.
     fn lose_some(
         &mut self,
         listed: &Listed,
         at: Range<u64>,
-        missing: &[u64],
+        numbers: Range<u64>,
+        here: &BTreeSet<u64>,
         bodies: &[(usize, BodyHeader)],
     ) {
-        for run in missing.chunk_by(|a, b| a + 1 == *b) {
-            if let (Some(first), Some(last)) = (run.first(), run.last()) {
-                self.lose(listed.segment.path(), at.clone(), *first..*last + 1, bodies);
+        // The numbers say what the lists claim: they are never gone through one by one.
+        let mut next = numbers.start;
+        for end in here.iter().copied().chain([numbers.end]) {
+            if next < end {
+                self.lose(listed.segment.path(), at.clone(), next..end, bodies);
             }
+            next = end + 1;
         }
     }
 
