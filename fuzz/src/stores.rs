@@ -326,7 +326,17 @@ fn read_account(
                         row.uid
                     ),
                 }
-                assert_eq!(message.digest().ok(), Some(found));
+                match message.digest() {
+                    Ok(digest) => assert_eq!(digest, found),
+                    // The digest lies in the record, which may be damaged where the body, with checksums of its own, is
+                    // not: then the bytes are served, and the digest is said to be damaged.
+                    Err(error) => assert!(
+                        matches!(&error, Error::Damaged { path, .. } if path.ends_with(".seg")),
+                        "{name} {} {}: {error:?}",
+                        info.name,
+                        row.uid
+                    ),
+                }
             }
         }
     }

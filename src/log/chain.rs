@@ -5,7 +5,6 @@ use std::ops::{ControlFlow, Range};
 use std::sync::Arc;
 
 use super::merged::Hints;
-use super::scan::Scanner;
 use super::segment::Segment;
 use super::walk::walk;
 use super::window::Window;
@@ -234,7 +233,7 @@ impl Walk<'_> {
 
     /// The numbers of the account's records in a segment without a footer, by reading its batches.
     fn scan(&mut self, segment: &Segment, numbers: Range<u64>) -> Result<Vec<u64>> {
-        let mut scanner = Scanner::new(segment.file()?, segment.place, segment.end());
+        let mut scanner = segment.scanner()?;
         let survey = scanner.survey(PAGE as u64);
         let mut found = Vec::new();
         let _ = walk(&mut scanner, &survey, numbers, &mut |walked| {

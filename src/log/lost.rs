@@ -3,7 +3,7 @@
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 
-use super::scan::{Scanner, search_bodies};
+use super::scan::search_bodies;
 use super::segment::Segment;
 use super::{Log, LostMessage};
 use crate::error::Result;
@@ -68,7 +68,7 @@ fn room_in(segment: &Segment, first: u64, last: u64) -> u64 {
 }
 
 fn lost_in(segment: &Segment, numbers: &[u64]) -> Result<Vec<LostMessage>> {
-    let mut scanner = Scanner::new(segment.file()?, segment.place, segment.end());
+    let mut scanner = segment.scanner()?;
     let survey = scanner.survey(PAGE as u64);
     let wanted = |number: u64| numbers.binary_search(&number).is_ok();
     let batches = survey.batches.iter().filter(|found| {

@@ -4,6 +4,16 @@ use std::ops::Range;
 
 use crate::format::body::BodyHeader;
 use crate::format::footer::RecordAt;
+use crate::format::record;
+
+/// Numbers that failed batches burned, at most, in one segment: each takes room in memory and in the footer.
+const BURNED_MAX: u64 = 1 << 20;
+
+/// How many numbers batches take that end at offset `end` of their segment, at most. The writer begins a new segment before
+/// there are more, and what claims more is not sound: a number is never a reason to ask for memory.
+pub(super) fn room(end: u64) -> u64 {
+    end / record::HEADER as u64 + BURNED_MAX
+}
 
 /// The places of a segment's records from one of them on; empty for a number that was burned or whose record is lost.
 #[derive(Clone, Debug)]
@@ -54,7 +64,7 @@ impl Places {
         let Some(index) = self.index(number) else {
             return;
         };
-        // A number is at most what the file's bytes can hold: bounded by what was read.
+        // Whoever reads looks only for numbers that the file has `room` for.
         if index >= self.list.len() {
             self.list.resize(index + 1, RecordAt::default());
         }
@@ -75,7 +85,7 @@ impl Places {
 
     /// Adds the records from `first` on, behind all others; numbers between that were burned stay empty.
     pub(super) fn extend(&mut self, first: u64, added: impl Iterator<Item = RecordAt>) {
-        // A gap is numbers that failed groups burned: 8 bytes each.
+        // A gap is numbers that failed groups burned: 8 bytes each, and no more of them than there is `room` for.
         if let Some(at) = self.index(first).filter(|at| *at > self.list.len()) {
             self.list.resize(at, RecordAt::default());
         }

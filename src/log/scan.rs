@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 use std::ops::Range;
 use std::sync::Arc;
 
+use super::places::room;
 use crate::format::batch::{self, BatchHead};
 use crate::format::body::{self, BodyHeader};
 use crate::format::record::{self, Frame};
@@ -25,6 +26,8 @@ pub(super) struct Scanner {
     file: Arc<dyn File>,
     pub(super) place: Place,
     pub(super) limit: u64,
+    /// Behind the highest number that a record of the segment can have.
+    pub(super) reach: u64,
     window: Vec<u8>,
     window_at: u64,
     /// Bytes read at a time, at least.
@@ -90,11 +93,12 @@ pub(super) struct Piece<'a> {
 }
 
 impl Scanner {
-    pub(super) fn new(file: Arc<dyn File>, place: Place, limit: u64) -> Self {
+    pub(super) fn new(file: Arc<dyn File>, place: Place, first_record: u64, limit: u64) -> Self {
         Self {
             file,
             place,
             limit,
+            reach: first_record.saturating_add(room(limit)),
             window: Vec::new(),
             window_at: 0,
             window_len: WINDOW,
@@ -174,11 +178,16 @@ impl Scanner {
         self.unread(range).count() as u64 * PAGE as u64
     }
 
-    /// The fixed head at `offset`, if a sound one is there whose batch fits below the limit.
+    /// The fixed head at `offset`, if a sound one is there whose batch fits below the limit and whose numbers the segment
+    /// can have.
     pub(super) fn head(&mut self, offset: u64) -> Option<BatchHead> {
         let place = self.place;
         let head = BatchHead::decode(place, offset, self.get(offset, batch::FIXED)).ok()?;
-        (offset + u64::from(head.len) <= self.limit).then_some(head)
+        (offset + u64::from(head.len) <= self.limit && self.reaches(&head)).then_some(head)
+    }
+
+    fn reaches(&self, head: &BatchHead) -> bool {
+        head.first_record + u64::from(head.count) <= self.reach
     }
 
     /// Finds all batches from `from` on by their fixed heads.
@@ -259,8 +268,8 @@ impl Scanner {
         }
         match BatchHead::decode(place, at, sector) {
             // The head is whole and says more than the file holds.
-            Ok(_) => Looks::Torn,
-            Err(_) => Looks::Altered,
+            Ok(head) if self.reaches(&head) => Looks::Torn,
+            Ok(_) | Err(_) => Looks::Altered,
         }
     }
 

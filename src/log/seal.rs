@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 use super::Shared;
 use super::footing::{self, read_trailer};
 use super::keeper::fill_from;
-use super::scan::{Scanner, digest};
+use super::scan::digest;
 use super::segment::Segment;
 use super::walk::walk;
 use super::writer::edit_of;
@@ -58,7 +58,7 @@ impl Shared {
         let file = segment.file()?;
         fill_from(&*file, end, footer_at - end).map_err(segment.io("write"))?;
         let digest = digest_of(segment, &*file, footer_at)?;
-        let built = self.build(segment, &file, &places, footer_at, digest)?;
+        let built = self.build(segment, &places, footer_at, digest)?;
         file.write_at(&[&built.bytes], footer_at)
             .map_err(segment.io("write"))?;
         file.set_len(footer_at + built.bytes.len() as u64)
@@ -95,7 +95,7 @@ impl Shared {
             Some(trailer) => trailer.digest,
             None => digest_of(segment, &*file, footer_at)?,
         };
-        let built = self.build(segment, &file, &places, footer_at, digest)?;
+        let built = self.build(segment, &places, footer_at, digest)?;
         let len = footer_at + built.bytes.len() as u64;
         if file.len().map_err(segment.io("read"))? > len {
             return Ok(None);
@@ -114,12 +114,11 @@ impl Shared {
     fn build(
         &self,
         segment: &Segment,
-        file: &Arc<dyn File>,
         places: &[RecordAt],
         footer_at: u64,
         digest: Digest,
     ) -> Result<Built> {
-        let mut scanner = Scanner::new(Arc::clone(file), segment.place, segment.end());
+        let mut scanner = segment.scanner()?;
         let survey = scanner.survey(PAGE as u64);
         let first = segment.first_record();
         let mut owners: Vec<(AccountId, u32)> = Vec::new();

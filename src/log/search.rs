@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use super::Log;
 use super::merged::Hints;
-use super::scan::{Scanner, Survey};
+use super::scan::Survey;
 use super::segment::Segment;
 use super::walk::{self, Walked};
 use crate::error::{Error, Result};
@@ -149,11 +149,11 @@ impl Log {
         if segment.end() == 0 {
             segment.settle()?;
         }
-        let scanner = Scanner::new(segment.file()?, segment.place, segment.end());
+        let scanner = segment.scanner()?;
         let mut scanner = scanner.with_window(WINDOW);
         let survey = scanner.survey(PAGE as u64);
         let behind = scanner.written_from(survey.end).is_some();
-        let given = given(segment, &survey, behind);
+        let given = given(segment, &survey, behind.then_some(scanner.reach));
         let next = given.last().map_or(0, |last| last.end);
         let numbers = records.start.max(segment.first_record())..records.end.min(next);
         let mut missing = Missing::new(given, &numbers);
@@ -211,7 +211,7 @@ fn numbers_in(segment: &Segment, account: &AccountId) -> Result<Vec<u64>> {
 /// Shows the headers of all records of a segment, in the order of their places. All or an error: who is not found might
 /// be in what the disk does not give now, and that is no answer.
 fn walk_all(segment: &Segment, each: &mut dyn FnMut(&RecordHeader)) -> Result<()> {
-    let mut scanner = Scanner::new(segment.file()?, segment.place, segment.end());
+    let mut scanner = segment.scanner()?;
     let survey = scanner.survey(PAGE as u64);
     let all = segment.first_record()..segment.next_record().max(segment.first_record());
     let _ = walk::walk(&mut scanner, &survey, all, &mut |walked| {
@@ -252,8 +252,8 @@ fn accounts_of(
 }
 
 /// The numbers that records of the segment have or had, in ranges, ascending. What no range holds was burned by batches
-/// that failed. `behind` says whether something was written behind the last sound batch.
-fn given(segment: &Segment, survey: &Survey, behind: bool) -> Vec<Range<u64>> {
+/// that failed. `behind`: something was written behind the last sound batch, with numbers below this at most.
+fn given(segment: &Segment, survey: &Survey, behind: Option<u64>) -> Vec<Range<u64>> {
     let mut ranges = Vec::new();
     let mut next = segment.first_record();
     let mut crc = None;
@@ -269,8 +269,8 @@ fn given(segment: &Segment, survey: &Survey, behind: bool) -> Vec<Range<u64>> {
         ranges.push(first.min(head.first_record)..next);
         crc = Some(head.crc());
     }
-    let end = segment.next_record();
-    if behind && end > next {
+    let end = behind.map_or(0, |reach| segment.next_record().min(reach));
+    if end > next {
         ranges.push(next..end);
     }
     ranges

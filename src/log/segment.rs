@@ -17,6 +17,7 @@ use super::files::{Files, Slot};
 use super::footing::{self, Footer};
 use super::ledger::allow;
 use super::places::Places;
+use super::scan::Scanner;
 use super::walk;
 use super::window::Window;
 use crate::error::{Error, Result};
@@ -170,6 +171,12 @@ impl Segment {
     /// The segment's file, opened if it is not.
     pub(super) fn file(&self) -> Result<Arc<dyn File>> {
         self.files.get(&self.slot).map_err(self.io("open"))
+    }
+
+    /// A scanner over its batches.
+    pub(super) fn scanner(&self) -> Result<Scanner> {
+        let (first, end) = (self.first_record(), self.end());
+        Ok(Scanner::new(self.file()?, self.place, first, end))
     }
 
     /// Where its batches end, with the zeroes in front of a footer perhaps; 0 where nothing but the batches themselves says so and they were not read yet.

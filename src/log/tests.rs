@@ -6,6 +6,7 @@ mod sim;
 
 mod footers;
 mod given;
+mod numbers;
 mod opening;
 mod reading;
 

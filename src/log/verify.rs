@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::ledger::{MANIFEST, SEGMENTS};
 use super::recovery::TAIL;
-use super::scan::{Scanner, digest};
+use super::scan::digest;
 use super::segment::Segment;
 use super::{Log, Shared, segment_name};
 use crate::error::{Error, Result};
@@ -118,7 +118,7 @@ impl Check<'_> {
             segment.settle()?;
         }
         let end = segment.end();
-        let mut scanner = Scanner::new(Arc::clone(&shared_file), segment.place, end);
+        let mut scanner = segment.scanner()?;
         let survey = scanner.survey(PAGE as u64);
         for gap in &survey.gaps {
             self.bad(path, gap.start, gap.end, Fault::Lost);

@@ -47,19 +47,19 @@ pub(super) fn places(
         Err(error) => (0, Some(Arc::new(error))),
     };
     let limit = if limit == 0 { len } else { limit.min(len) };
-    let mut scanner = Scanner::new(Arc::clone(file), place, limit);
+    let mut scanner = Scanner::new(Arc::clone(file), place, numbers.start, limit);
     let survey = scanner.survey(PAGE as u64);
     let mut places = Places::from(numbers.start);
     let last = known_of(&survey, &numbers).max(numbers.end);
-    let _ = walk(&mut scanner, &survey, numbers.start..last, &mut |walked| {
+    let within = numbers.start..last.min(scanner.reach);
+    let _ = walk(&mut scanner, &survey, within, &mut |walked| {
         places.put(walked.frame.header.number, walked.at);
         ControlFlow::Continue(())
     });
     if numbers.end > numbers.start {
-        // At most what the bytes can hold: the list could say anything.
-        let most = limit / record::HEADER as u64;
-        let count = (numbers.end - numbers.start).min(most);
-        places.end_at(numbers.start + count);
+        // At most what was found and what the bytes can hold: the list could say anything.
+        let most = numbers.start + limit / record::HEADER as u64;
+        places.end_at(numbers.end.min(most.max(places.next())));
     }
     find_bodies(&mut scanner, &survey, &mut places);
     // Numbers that no batch has were burned, or their batch is damaged and its bytes are kept. If there are none, what

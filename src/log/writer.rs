@@ -9,6 +9,7 @@ use std::sync::atomic::Ordering;
 
 use super::Shared;
 use super::group::Group;
+use super::places::room;
 use super::position::Position;
 use super::segment::Segment;
 use super::syncing::Syncing;
@@ -183,7 +184,10 @@ impl Writer {
         let (_, len) = batch::lengths(payload_len);
         if let Some(active) = &self.active {
             let empty = active.end == PAGE as u64;
-            if empty || active.end + len as u64 <= active.capacity {
+            let fits = empty || active.end + len as u64 <= active.capacity;
+            // Numbers that were burned since the last batch there take room in memory: not in this segment.
+            let gap = first_record.saturating_sub(active.segment.first_record());
+            if fits && gap <= room(active.end) {
                 return Ok(());
             }
             // Batches of another segment say that all before them are durable: make it so.

@@ -60,7 +60,8 @@ impl Listed {
         } else {
             len
         };
-        Ok(Scanner::new(file, self.segment.place, limit))
+        let (place, first) = (self.segment.place, self.segment.first_record());
+        Ok(Scanner::new(file, place, first, limit))
     }
 
     /// As [`scanner`](Self::scanner), for the first use at an opening: refuses a file that is not the list's.

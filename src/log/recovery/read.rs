@@ -1,6 +1,6 @@
 //! Replay: every record of every segment goes to the folds, in order of its number; what is not there is noted.
 
-use std::collections::HashSet;
+use std::collections::BTreeSet;
 use std::ops::Range;
 
 use super::Verdict;
@@ -149,13 +149,19 @@ impl Opening<'_> {
             places.put(piece.frame.header.number, at);
         }
         if !complete {
-            let missing = missing(numbers.clone(), &pieces);
+            let here = numbers_of(&pieces);
             let end = found.offset + u64::from(found.head.len);
             let bytes = scanner.get(bodies_at, usize::try_from(end - bodies_at).unwrap_or(0));
             let bodies = search_bodies(listed.segment.place, bytes, &numbers);
             places.put_bodies(bodies_at, &bodies);
             let room = end - found.offset;
-            self.lose_some(listed, (found.offset..end, room), &missing, &bodies);
+            self.lose_some(
+                listed,
+                (found.offset..end, room),
+                numbers.clone(),
+                &here,
+                &bodies,
+            );
         }
         self.report.batches += 1;
         self.last_batch = self.last_batch.max(found.head.batch);
@@ -192,7 +198,7 @@ impl Opening<'_> {
         let len = usize::try_from(gap.end - gap.start).unwrap_or(usize::MAX);
         let bytes = scanner.get(gap.start, len).to_vec();
         let place = listed.segment.place;
-        let found = salvage(place, &bytes, &numbers);
+        let found = salvage(place, &bytes, &(numbers.start..before.min(scanner.reach)));
         for piece in &found.pieces {
             let number = piece.frame.header.number;
             let at = gap.start + piece.at as u64;
@@ -202,8 +208,13 @@ impl Opening<'_> {
             places.put(number, place_at(at, body));
         }
         places.put_bodies(gap.start, &found.bodies);
-        let missing = missing(numbers, &found.pieces);
-        self.lose_some(listed, (gap, room), &missing, &found.bodies);
+        self.lose_some(
+            listed,
+            (gap, room),
+            numbers,
+            &numbers_of(&found.pieces),
+            &found.bodies,
+        );
         self.next_record = self.next_record.max(before);
         self.damaged = true;
         Ok(())
@@ -234,18 +245,23 @@ impl Opening<'_> {
         Ok(Some(change))
     }
 
-    /// Notes that the records `missing` are lost, in runs; `bodies` were found and tell which messages they were.
+    /// Notes that those of `numbers` are lost, in runs, that are not `here`; `bodies` were found and tell which messages they
+    /// were.
     fn lose_some(
         &mut self,
         listed: &Listed,
         at: (Range<u64>, u64),
-        missing: &[u64],
+        numbers: Range<u64>,
+        here: &BTreeSet<u64>,
         bodies: &[(usize, BodyHeader)],
     ) {
-        for run in missing.chunk_by(|a, b| a + 1 == *b) {
-            if let (Some(first), Some(last)) = (run.first(), run.last()) {
-                self.lose(listed.segment.path(), at.clone(), *first..*last + 1, bodies);
+        // The numbers say what the lists claim: they are never gone through one by one.
+        let mut next = numbers.start;
+        for end in here.iter().copied().chain([numbers.end]) {
+            if next < end {
+                self.lose(listed.segment.path(), at.clone(), next..end, bodies);
             }
+            next = end + 1;
         }
     }
 
@@ -278,9 +294,7 @@ impl Opening<'_> {
     }
 }
 
-/// Those of the numbers that none of the records has.
-fn missing(numbers: Range<u64>, pieces: &[Piece<'_>]) -> Vec<u64> {
-    let here = pieces.iter().map(|piece| piece.frame.header.number);
-    let here: HashSet<u64> = here.collect();
-    numbers.filter(|number| !here.contains(number)).collect()
+fn numbers_of(pieces: &[Piece<'_>]) -> BTreeSet<u64> {
+    let numbers = pieces.iter().map(|piece| piece.frame.header.number);
+    numbers.collect()
 }
