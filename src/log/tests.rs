@@ -8,6 +8,7 @@ mod footers;
 mod given;
 mod opening;
 mod reading;
+mod window;
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
