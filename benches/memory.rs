@@ -19,8 +19,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use mailkeep::io::{Directory, Open, Storage as _};
-use mailkeep::{Durability, Options, Store, Uid, install_guard};
-use support::mail::{Seed, accounts, fill_accounts, name};
+use mailkeep::{Options, Store, Uid, install_guard};
+use support::mail::{Seed, closed, fill_accounts, name};
 use support::memory::Memory;
 use support::{Report, files, folder, process, smoke};
 
@@ -68,13 +68,10 @@ fn main() {
     let (count, each) = sizes();
     let dir = folder();
     let path = dir.path().join("store");
-    let store = Store::open(&path, Options::new().durability(Durability::Written)).unwrap();
-    let inboxes = accounts(&store, count);
-    fill_accounts(&store, &inboxes, each, LEN);
-    drop(inboxes);
-    store.close().unwrap();
     // All of the log is in memory, as a kernel keeps it that has been told nothing else.
-    files::read_all(&files::log_files(&path), false);
+    closed(&path, Options::new(), count, |store, inboxes| {
+        fill_accounts(store, inboxes, each, LEN);
+    });
 
     let mut report = Report::default();
     let path = path.to_str().unwrap();

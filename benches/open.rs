@@ -13,8 +13,8 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use criterion::{Criterion, Throughput};
-use mailkeep::{Durability, Options, Store, Uid};
-use support::mail::{accounts, fill_accounts, name};
+use mailkeep::{Options, Store, Uid};
+use support::mail::{closed, fill_accounts, name};
 use support::{Plan, Report, Target, files, folder, side, timed};
 
 const LEN: usize = 300;
@@ -32,14 +32,11 @@ impl Closed {
     fn new(count: usize) -> Self {
         let dir = folder();
         let path = dir.path().join("store");
-        let options = Options::new().durability(Durability::Written);
-        let store = Store::open(&path, options).unwrap();
-        let inboxes = accounts(&store, count / EACH);
-        fill_accounts(&store, &inboxes, EACH, LEN);
-        drop(inboxes);
-        store.close().unwrap();
+        let log_bytes = closed(&path, Options::new(), count / EACH, |store, inboxes| {
+            fill_accounts(store, inboxes, EACH, LEN);
+        });
+        assert!(log_bytes > (count * LEN) as u64);
         let log = files::log_files(&path);
-        assert!(files::read_all(&log, false) > (count * LEN) as u64);
         Self {
             _dir: dir,
             count,

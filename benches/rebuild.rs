@@ -17,7 +17,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use mailkeep::{Durability, Mailbox, Options, Store, Uid};
-use support::mail::{Seed, accounts, deliver, fill_accounts, name};
+use support::mail::{Seed, closed, deliver, fill_accounts, name};
 use support::{Plan, Report, Target, files, folder, smoke, timed};
 
 const ACCOUNTS: usize = 100;
@@ -33,17 +33,9 @@ struct Place {
 
 impl Place {
     fn new(path: PathBuf, each: usize, fill: impl FnOnce(&Store, &[Mailbox])) -> Self {
-        let options = Options::new()
-            .segment_len(if smoke() { 64 << 10 } else { 32 << 20 })
-            .durability(Durability::Written);
-        let store = Store::open(&path, options).unwrap();
-        let inboxes = accounts(&store, ACCOUNTS);
-        fill(&store, &inboxes);
-        store.sync().unwrap();
-        drop(inboxes);
-        store.close().unwrap();
+        let options = Options::new().segment_len(if smoke() { 64 << 10 } else { 32 << 20 });
+        let log_bytes = closed(&path, options, ACCOUNTS, fill);
         let log = files::log_files(&path);
-        let log_bytes = files::read_all(&log, false);
         Self {
             path,
             log,

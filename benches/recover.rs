@@ -18,7 +18,7 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use mailkeep::{Durability, Options, Store};
-use support::mail::{Seed, accounts, deliver_now, fill_accounts, name};
+use support::mail::{Seed, closed, deliver_now, fill_accounts, name};
 use support::{Plan, Report, Target, files, folder, human, process, side, smoke, timed};
 
 /// Small enough that a copy of the log's end is small.
@@ -61,11 +61,10 @@ fn main() {
     let (count, tails) = sizes();
     let dir = folder();
     let base = dir.path().join("base");
-    let store = Store::open(&base, options().durability(Durability::Written)).unwrap();
-    let inboxes = accounts(&store, count.div_ceil(1_000));
-    fill_accounts(&store, &inboxes, count / inboxes.len(), 300);
-    drop(inboxes);
-    store.close().unwrap();
+    let accounts = count.div_ceil(1_000);
+    closed(&base, options(), accounts, |store, inboxes| {
+        fill_accounts(store, inboxes, count / accounts, 300);
+    });
 
     let mut report = Report::default();
     let mut points = Vec::new();

@@ -116,14 +116,14 @@ impl Mailbox {
     /// and blocks nobody.
     pub fn view(&self) -> Result<View> {
         let fold = self.account.fold()?;
-        let mailbox =
-            fold.mailboxes
-                .get(&self.id)
-                .cloned()
-                .ok_or_else(|| match fold.is_partial() {
-                    true => self.account.store.inner.index.not_given(),
-                    false => self.gone(),
-                })?;
+        let mailbox = fold
+            .mailboxes
+            .get(&self.id)
+            .cloned()
+            .ok_or_else(|| match fold.partial {
+                true => self.account.store.inner.index.not_given(),
+                false => self.gone(),
+            })?;
         Ok(View::new(
             self.account.store.clone(),
             fold.path(self.id),

@@ -124,7 +124,7 @@ impl View {
             mailbox,
             keywords: account.keywords.clone(),
             account_modseq: account.modseq,
-            partial: account.is_partial(),
+            partial: account.partial,
         }
     }
 

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use mailkeep::{Delivery, Durability, Mailbox, Options, Store};
 
+use super::files;
 pub(crate) use super::seed::Seed;
 
 impl Seed {
@@ -92,6 +93,22 @@ pub(crate) fn accounts(store: &Store, count: usize) -> Vec<Mailbox> {
     (0..count)
         .map(|account| new(account).inbox().unwrap())
         .collect()
+}
+
+/// A new store of so many accounts that was filled and closed, all of its log in memory; the bytes of that.
+pub(crate) fn closed(
+    path: &Path,
+    options: Options,
+    count: usize,
+    fill: impl FnOnce(&Store, &[Mailbox]),
+) -> u64 {
+    let store = Store::open(path, options.durability(Durability::Written)).unwrap();
+    let inboxes = accounts(&store, count);
+    fill(&store, &inboxes);
+    store.sync().unwrap();
+    drop(inboxes);
+    store.close().unwrap();
+    files::read_all(&files::log_files(path), false)
 }
 
 /// Delivers a message to each inbox in turn, `each` times, as fast as it goes; durable at the end.

@@ -18,53 +18,35 @@ struct Row {
     raw: &'static str,
 }
 
+const fn row(kind: &'static str, [title, question, ours, raw]: [&'static str; 4]) -> Row {
+    Row {
+        title,
+        kind,
+        question,
+        ours,
+        raw,
+    }
+}
+
 const fn ratio(
     title: &'static str,
     question: &'static str,
     ours: &'static str,
     raw: &'static str,
 ) -> Row {
-    let kind = "ratio";
-    Row {
-        title,
-        kind,
-        question,
-        ours,
-        raw,
-    }
+    row("ratio", [title, question, ours, raw])
 }
 
 const fn limit(title: &'static str, question: &'static str, ours: &'static str) -> Row {
-    let (kind, raw) = ("limit", "");
-    Row {
-        title,
-        kind,
-        question,
-        ours,
-        raw,
-    }
+    row("limit", [title, question, ours, ""])
 }
 
 const fn time(title: &'static str, question: &'static str, ours: &'static str) -> Row {
-    let (kind, raw) = ("time", "");
-    Row {
-        title,
-        kind,
-        question,
-        ours,
-        raw,
-    }
+    row("time", [title, question, ours, ""])
 }
 
 const fn value(title: &'static str, question: &'static str, ours: &'static str) -> Row {
-    let (kind, raw) = ("value", "");
-    Row {
-        title,
-        kind,
-        question,
-        ours,
-        raw,
-    }
+    row("value", [title, question, ours, ""])
 }
 
 struct Part {

@@ -35,10 +35,8 @@ impl Again {
 impl State {
     /// Whether the fold is loaded, and not all of it.
     pub(super) fn is_partial(&self) -> bool {
-        self.durable()
-            .fold
-            .as_ref()
-            .is_some_and(|fold| fold.partial)
+        let fold = self.durable().fold.as_ref();
+        fold.is_some_and(|fold| fold.partial)
     }
 
     /// Whether it is loaded in part, and without one of these mailboxes.
@@ -50,11 +48,6 @@ impl State {
 }
 
 impl Index {
-    /// Whether the account is loaded, and not all of it.
-    pub(super) fn is_partial(&self, cell: &Cell) -> bool {
-        cell.peek(&self.log).is_partial()
-    }
-
     /// Reads an account again that is loaded in part; whether all of it is there now. Not where somebody does so, or it was
     /// in vain a moment ago.
     pub(super) fn ask_again(&self, cell: &Arc<Cell>) -> bool {

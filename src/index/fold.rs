@@ -55,8 +55,8 @@ pub(crate) struct Fold {
     pub(crate) bad_bases: u64,
     /// How often a record named another one as the record before it than the one that was.
     pub(crate) chain_breaks: u64,
-    /// Whether the disk did not give all that was asked when the account was loaded: there may be more of it another time.
-    pub(super) partial: bool,
+    /// Whether the disk did not give all that was asked when the account was loaded: what is not here may be there another time.
+    pub(crate) partial: bool,
 }
 
 /// The mailbox that every account has.
@@ -87,11 +87,6 @@ impl Fold {
             chain_breaks: 0,
             partial: false,
         }
-    }
-
-    /// Whether the disk did not give all that was asked when the account was loaded: what is not here may be there another time.
-    pub(crate) fn is_partial(&self) -> bool {
-        self.partial
     }
 
     pub(crate) fn mailbox(&self, id: u32) -> Option<&MailboxFold> {

@@ -250,7 +250,7 @@ impl Index {
             if let Some(place) = self.place_at_hand(&cell, &lookup.mailbox)? {
                 return Ok(place);
             }
-            if !self.is_partial(&cell) {
+            if !cell.peek(&self.log).is_partial() {
                 self.load(&cell)?;
             } else if !self.ask_again(&cell) {
                 return Err(self.not_given());

@@ -5,6 +5,7 @@
 use std::ops::ControlFlow;
 
 use super::Index;
+use crate::directory::FenceAt;
 use crate::error::{Error, Result};
 use crate::format::change::Change;
 use crate::mail::{AccountId, Uid};
@@ -37,63 +38,107 @@ impl Index {
     /// All that fences gave up and that can be read, but for what its account has.
     ///
     /// # Cost
-    /// Reads the heads and records of segments with losses.
+    /// Reads the segments with losses, and of each account that has something there the records since. In memory is what is
+    /// told of one segment, and at a time one account's records of one.
     pub(crate) fn returned(&self) -> Result<Vec<Returned>> {
+        let fences = self.directory.fences();
         let mut returned = Vec::new();
-        for fence in self.directory.fences().all() {
-            let lost = fence.first_lost..fence.last_lost.saturating_add(1);
-            for segment in self.log.segments() {
-                if segment.first_record >= lost.end || segment.next_record <= lost.start {
-                    continue;
-                }
-                let mut found = Vec::new();
-                let scanned =
-                    self.log
-                        .scan_segment(segment.number, lost.clone(), &mut |header, change| {
-                            found.push((*header, change.clone()));
-                            ControlFlow::Continue(())
-                        });
-                match scanned {
-                    // What the disk does not give has not come back.
-                    Ok(_) | Err(Error::Io { op: "read", .. }) => {}
-                    Err(error) => return Err(error),
-                }
-                for (header, change) in found {
-                    let record = header.number;
-                    if !self.has(header.account, record, &change)? {
-                        returned.push(Returned {
-                            account: header.account,
-                            mailbox: header.mailbox,
-                            uid: uid_of(&change),
-                            record,
-                            segment: segment.number,
-                        });
-                    }
-                }
+        for segment in self.log.segments() {
+            let lost = |fence: &&FenceAt| {
+                fence.first_lost < segment.next_record && fence.last_lost >= segment.first_record
+            };
+            let lost: Vec<FenceAt> = fences.all().iter().filter(lost).copied().collect();
+            let mut found = self.readable_in(segment.number, &lost)?;
+            found.sort_by_key(|found| (found.account, found.record));
+            for of_account in found.chunk_by(|one, next| one.account == next.account) {
+                let missing = self.not_taken_over(of_account)?;
+                returned.extend(missing);
             }
         }
         returned.sort_by_key(|returned| returned.record);
-        returned.dedup_by_key(|returned| returned.record);
         Ok(returned)
     }
 
-    /// Whether an account has a record of its own, or what it says is known otherwise.
-    fn has(&self, account: AccountId, record: u64, change: &Change) -> Result<bool> {
-        match change {
-            Change::Fence(_) | Change::Alias { .. } => return Ok(true),
-            Change::Deferred(late) => return self.has_deferred(record, &late.account),
-            _ => {}
-        }
-        let Some(cell) = self.by_id(account)? else {
-            return Ok(false);
+    /// The records of a segment that these fences gave up and that can be read, but for deferred deliveries that wait or
+    /// have their UID.
+    fn readable_in(&self, segment: u64, lost: &[FenceAt]) -> Result<Vec<Returned>> {
+        let first = lost.iter().map(|fence| fence.first_lost).min();
+        let last = lost.iter().map(|fence| fence.last_lost).max();
+        let (Some(first), Some(last)) = (first, last) else {
+            return Ok(Vec::new());
         };
-        let last = self.lock(&cell).durable().row.last_record;
-        let chain = self
-            .log
-            .account_records(account, last + 1, record - 1, &|_| false)?;
-        Ok(chain
-            .records
-            .iter()
-            .any(|(header, _)| header.number == record))
+        let is_lost = |number| {
+            let mut lost = lost.iter();
+            lost.any(|fence| (fence.first_lost..=fence.last_lost).contains(&number))
+        };
+        let mut found = Vec::new();
+        let mut failed = None;
+        let scanned = self.log.scan_segment(
+            segment,
+            first..last.saturating_add(1),
+            &mut |header, change| {
+                let known = match change {
+                    _ if !is_lost(header.number) => Ok(true),
+                    Change::Fence(_) | Change::Alias { .. } => Ok(true),
+                    Change::Deferred(late) => self.has_deferred(header.number, &late.account),
+                    _ => Ok(false),
+                };
+                match known {
+                    Ok(true) => {}
+                    Ok(false) => found.push(Returned {
+                        account: header.account,
+                        mailbox: header.mailbox,
+                        uid: uid_of(change),
+                        record: header.number,
+                        segment,
+                    }),
+                    Err(error) => {
+                        failed = Some(error);
+                        return ControlFlow::Break(());
+                    }
+                }
+                ControlFlow::Continue(())
+            },
+        );
+        match (failed, scanned) {
+            (Some(error), _) => Err(error),
+            // What the disk does not give has not come back.
+            (None, Ok(_) | Err(Error::Io { op: "read", .. })) => Ok(found),
+            (None, Err(error)) => Err(error),
+        }
+    }
+
+    /// Those of an account's records, ascending, that it went on without: segment by segment, newest first. None where the
+    /// disk does not give all that it has now: that is damage, and told as such.
+    fn not_taken_over(&self, found: &[Returned]) -> Result<Vec<Returned>> {
+        let mut missing = found.to_vec();
+        let Some(first) = found.first() else {
+            return Ok(missing);
+        };
+        let Some(cell) = self.by_id(first.account)? else {
+            return Ok(missing);
+        };
+        let mut below = self.lock(&cell).durable().row.last_record + 1;
+        for segment in self.log.segments().iter().rev() {
+            let from = segment.first_record.max(first.record) - 1;
+            if below <= from + 1 {
+                continue;
+            }
+            let chain = self
+                .log
+                .account_records(first.account, below, from, &|_| false)?;
+            if !chain.given {
+                return Ok(Vec::new());
+            }
+            let has = |number: u64| {
+                let records = &chain.records;
+                let found = records.binary_search_by_key(&number, |(header, _)| header.number);
+                found.is_ok()
+            };
+            missing.retain(|missing| !has(missing.record));
+            let oldest = chain.records.first();
+            below = oldest.map_or(from + 1, |(header, _)| header.previous.min(from) + 1);
+        }
+        Ok(missing)
     }
 }

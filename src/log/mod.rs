@@ -53,14 +53,11 @@ pub use recovery::{Break, Cut, Hole, LostMessage, RecoveryReport, Unsynced};
 pub use verify::Damage;
 
 pub(crate) use body::Body;
-#[allow(unused_imports)] // As the rest of this, until accounts are loaded one by one.
-pub(crate) use chain::Chain;
 pub(crate) use group::{GroupWriter, NewBody, NewRecord};
 pub(crate) use large::LARGE;
 pub(crate) use position::Position;
 pub(crate) use recovery::{Replay, find_or_create, lock};
-#[allow(unused_imports)] // As the rest of this, until accounts are loaded one by one.
-pub(crate) use search::{SegmentInfo, SegmentScan};
+pub(crate) use search::SegmentInfo;
 
 use crate::error::{Error, Result};
 use crate::format::StoreId;

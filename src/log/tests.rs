@@ -9,6 +9,7 @@ mod given;
 mod numbers;
 mod opening;
 mod reading;
+mod window;
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;

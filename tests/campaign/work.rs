@@ -38,6 +38,8 @@ impl Setup {
         let host = SimHost::new(1_700_000_000_000 + run as i64 * 1000, (run + 1) << 32);
         let options = Options::new()
             .background(false)
+            // None of these disks is full, and the file's changes would only be more points to be cut at: `full_disk` in
+            // the integration tests fills disks, and cuts the power there.
             .reserve(0)
             .prepare(self.prepare)
             .segment_len(64 << 10)

@@ -3,11 +3,23 @@
 
 use std::collections::BTreeSet;
 
-use mailkeep::format::SECTOR;
+use mailkeep::format::{PAGE, SECTOR};
 use mailkeep::{Accepted, Delivery, Mailbox, Recipient, UidSet};
 
 use crate::kit::{message, open, options};
 use crate::sim::{Op, Pending, Sim};
+
+/// The disk without one of its log's sectors behind the header, for each of them that was written, and which one it is.
+fn each_lost_sector(sim: &Sim, mut check: impl FnMut(&Sim, usize)) {
+    let files = sim.files();
+    let name = files.keys().find(|name| name.ends_with(".seg")).unwrap();
+    let written = files[name].iter().rposition(|byte| *byte != 0).unwrap();
+    for sector in PAGE / SECTOR..=written / SECTOR {
+        let sim = Sim::from_files(files.clone());
+        sim.zero_sector(name, sector);
+        check(&sim, sector);
+    }
+}
 
 /// Goal: whichever sector of the log is lost, an account that is found by its name when the store is opened is found by it
 /// after it was loaded, and mail by name is delivered to it.
@@ -26,16 +38,11 @@ fn an_account_keeps_the_name_that_the_index_knows() {
     account.rename("berta").unwrap();
     account.create_mailbox("Lists").unwrap();
     store.close().unwrap();
-    let files = sim.files();
-    let name = files.keys().find(|name| name.ends_with(".seg")).unwrap();
-    let written = files[name].iter().rposition(|byte| *byte != 0).unwrap();
     let mut lost = 0;
-    for sector in 8..=written / SECTOR {
-        let sim = Sim::from_files(files.clone());
-        sim.zero_sector(name, sector);
-        let store = open(&sim, plain(1)).unwrap();
+    each_lost_sector(&sim, |sim, sector| {
+        let store = open(sim, plain(1)).unwrap();
         let Ok(account) = store.account("berta") else {
-            continue;
+            return;
         };
         account.mailboxes().unwrap();
         lost += store.health().lost_records;
@@ -47,7 +54,7 @@ fn an_account_keeps_the_name_that_the_index_knows() {
             matches!(kept, Ok(Accepted::Delivered(_))),
             "sector {sector}: {kept:?}"
         );
-    }
+    });
     assert!(lost > 3, "{lost} records were lost");
 }
 
@@ -76,21 +83,16 @@ fn no_uid_of_a_lost_copy_is_given_again() {
     let kept = store.deliver(message(99, 100), [Delivery::to(&inbox)]);
     kept.unwrap().wait().unwrap().remove(0).unwrap();
     store.close().unwrap();
-    let files = sim.files();
-    let name = files.keys().find(|name| name.ends_with(".seg")).unwrap();
-    let written = files[name].iter().rposition(|byte| *byte != 0).unwrap();
     let mut lost = 0;
-    for sector in 8..=written / SECTOR {
-        let sim = Sim::from_files(files.clone());
-        sim.zero_sector(name, sector);
-        let store = open(&sim, plain(1)).unwrap();
+    each_lost_sector(&sim, |sim, sector| {
+        let store = open(sim, plain(1)).unwrap();
         let lists = store.account("anna").unwrap().mailbox("Lists");
-        let Ok(lists) = lists else { continue };
+        let Ok(lists) = lists else { return };
         lost += u32::from(lists.view().unwrap().is_empty());
         let kept = store.deliver(message(100, 100), [Delivery::to(&lists)]);
         let uid = kept.unwrap().wait().unwrap().remove(0).unwrap().uid.get();
         assert!(uid > COPIED, "sector {sector}: {uid}");
-    }
+    });
     assert!(lost > 0, "the copy was never lost");
 }
 
@@ -173,7 +175,7 @@ fn damage_in_front_of_a_torn_batch_is_told() {
     });
     let files = sim.files();
     let name = files.keys().find(|name| name.ends_with(".seg")).unwrap();
-    sim.zero_sector(name, offset as usize / SECTOR);
+    sim.zero_sector(name, offset / SECTOR);
     let mut given = BTreeSet::from([lost]);
     for run in 1..4 {
         let store = open(&sim, options(run)).unwrap();
@@ -212,14 +214,9 @@ fn what_is_listed_is_found_by_its_name() {
     account.rename_mailbox("a", "f").unwrap();
     store.create_account("berta").unwrap();
     store.close().unwrap();
-    let files = sim.files();
-    let name = files.keys().find(|name| name.ends_with(".seg")).unwrap();
-    let written = files[name].iter().rposition(|byte| *byte != 0).unwrap();
     let mut lost = 0;
-    for sector in 8..=written / SECTOR {
-        let sim = Sim::from_files(files.clone());
-        sim.zero_sector(name, sector);
-        let store = open(&sim, plain(1)).unwrap();
+    each_lost_sector(&sim, |sim, sector| {
+        let store = open(sim, plain(1)).unwrap();
         for name in store.accounts(None, 10).unwrap() {
             let account = store.account(&name).unwrap();
             account.inbox().unwrap();
@@ -236,7 +233,7 @@ fn what_is_listed_is_found_by_its_name() {
             }
         }
         lost += store.health().lost_records;
-    }
+    });
     assert!(lost > 10, "{lost} records were lost");
 }
 

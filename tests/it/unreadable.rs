@@ -145,3 +145,37 @@ fn an_unreadable_end_of_the_log_is_no_torn_tail() {
     );
     assert!(noticed > 2 * (pages - FROM), "most of it is noticed");
 }
+
+/// Goal: what was fenced since the disk did not give it, but never left its account's chain, is no mail that came back: an
+/// account whose row knew of it names it in what came next, also where that is segments away.
+#[test]
+fn what_an_account_still_has_is_not_told_as_come_back() {
+    // No image: it would have what the log does not give.
+    let plain = |run| options(run).chain_max(u32::MAX);
+    let sim = Sim::new();
+    let store = open(&sim, plain(0)).unwrap();
+    let mut acked = deliver(&store, 0..20);
+    store.close().unwrap();
+    let pages = sim.files()[LOG].len().div_ceil(PAGE);
+    for first in (FROM..pages - 2).step_by(3) {
+        for more in [1, 90] {
+            let sim = Sim::from_files(sim.files());
+            let store = open(&sim, plain(1)).unwrap();
+            sim.fail_reads(LOG, first * PAGE..(first + 1) * PAGE);
+            let anna = store.account("anna").unwrap();
+            let given = anna.inbox().and_then(|inbox| inbox.view());
+            let given = given.map_or(0, |view| view.iter().count());
+            assert!(given < acked.len(), "page {first}: nothing is missing");
+            drop(anna);
+            acked.extend(deliver(&store, 100..100 + more));
+            store.close().unwrap();
+            let logs = sim.files().into_keys();
+            let logs = logs.filter(|name| name.ends_with(".seg")).count();
+            assert!(more < 90 || logs > 3, "{logs} segments");
+            sim.heal_reads();
+            let told = shown_or_told(&sim, &acked, &format!("page {first}, {more} more"));
+            assert_eq!(told, 0, "page {first}, {more} more");
+            acked.retain(|_, seed| *seed < 100);
+        }
+    }
+}

@@ -4,6 +4,8 @@ use proptest::prelude::*;
 
 use super::*;
 
+mod changing;
+
 /// Small leaves, so that a few thousand rows are a deep tree.
 #[derive(Clone, Default)]
 struct Pairs(Vec<(u64, u64)>);
@@ -309,6 +311,8 @@ enum Op {
     InsertDown(u64, u64),
     Update(u64),
     Remove(u64),
+    /// Every so manieth in a range of keys.
+    Change(u64, u64, usize),
     /// All in a range of keys but every so manieth.
     RemoveRange(u64, u64, usize),
     Snapshot,
@@ -321,6 +325,7 @@ fn op() -> impl Strategy<Value = Op> {
         1 => (0..KEYS, 0..300_u64).prop_map(|(from, count)| Op::InsertDown(from, count)),
         3 => (0..KEYS).prop_map(Op::Update),
         3 => (0..KEYS).prop_map(Op::Remove),
+        2 => (0..KEYS, 0..KEYS, 1..9_usize).prop_map(|(a, n, each)| Op::Change(a, n, each)),
         2 => (0..KEYS, 0..KEYS, 2..20_usize).prop_map(|(a, n, keep)| Op::RemoveRange(a, n, keep)),
         1 => Just(Op::Snapshot),
     ]
@@ -368,6 +373,16 @@ impl Pair {
                 );
             }
             Op::Remove(key) => self.remove(key),
+            Op::Change(from, count, each) => {
+                let mut at = 0;
+                self.tree.change(from..=from + count, &mut |row| {
+                    at += 1;
+                    (at % each == 0).then_some((row.0, step))
+                });
+                let values = self.model.range_mut(from..=from + count);
+                let changed = values.skip(each - 1).step_by(each);
+                changed.for_each(|(_, value)| *value = step);
+            }
             Op::RemoveRange(from, count, keep) => {
                 let keys: Vec<_> = self
                     .model

@@ -224,6 +224,12 @@ fn reads_stop_at_the_end_of_the_file() {
     assert_eq!(file.read_at(&mut buf, 1 << 40).unwrap(), 0);
     assert_eq!(file.read_at(&mut [], 0).unwrap(), 0);
     file.read_at(&mut buf, u64::MAX).unwrap_err();
+    file.copy_to(&mut buf, 2).unwrap();
+    assert_eq!(&buf, b"23456789");
+    for offset in [3, 10, 1 << 40] {
+        let refused = file.copy_to(&mut buf, offset).unwrap_err();
+        assert_eq!(refused.kind(), ErrorKind::UnexpectedEof, "{offset}");
+    }
 }
 
 #[test]

@@ -196,6 +196,65 @@ fn copies_are_in_memory_of_their_own() {
     }
 }
 
+/// Goal: what is copied into a caller's memory is the file's, mapped or not, and a range that leaves the file is refused.
+#[test]
+fn copies_go_into_memory_that_is_there() {
+    let (file, map) = (file_of(b"0123456789"), mapped());
+    for is_mapped in [false, true] {
+        assert_eq!(map.state.read().mapped.is_some(), is_mapped);
+        for (offset, len) in [(0, 10), (3, 4), (9, 1), (10, 0)] {
+            let mut buf = vec![b'x'; len];
+            map.copy_to(&file, &mut buf, offset).unwrap();
+            let from = usize::try_from(offset).unwrap();
+            assert_eq!(buf, b"0123456789"[from..from + len], "{len} at {offset}");
+        }
+        for (offset, len) in [(0, 11), (9, 2), (10, 1), (4096, 1), (u64::MAX, 1)] {
+            let refused = map.copy_to(&file, &mut vec![0; len], offset);
+            let kind = refused.unwrap_err().kind();
+            assert_eq!(kind, ErrorKind::UnexpectedEof, "{len} at {offset}");
+        }
+        map.held(&file, 0, 10).unwrap();
+    }
+}
+
+/// Goal: the page that the mapping does not give is asked of the system, by the very copy that meets it: its zeroes are no
+/// answer. From then on the file is read, also where the page is there again.
+#[test]
+fn a_copy_that_meets_a_bad_page_is_read() {
+    const PAGE: usize = 4096;
+    let content = large(3 * PAGE);
+    let (file, map) = (file_of(&content), mapped());
+    let held = map.held(&file, 0, 3 * PAGE).unwrap();
+    assert!(held.is_mapped());
+    // Another program cuts the file: what was known of its length is not true any more.
+    file.set_len(PAGE as u64 + 1).unwrap();
+    let mut buf = [7; 16];
+    let behind = 2 * PAGE as u64 + 100;
+    let met = map.copy_to(&file, &mut buf, behind);
+    assert_eq!(met.unwrap_err().kind(), ErrorKind::UnexpectedEof);
+    assert!(!held.is_good(), "a page was met that is not there");
+    assert!(!held.copy_to(&mut vec![0; 3 * PAGE]));
+    map.copy_to(&file, &mut buf, 100).unwrap();
+    assert_eq!(buf, content[100..116]);
+    file.write_all_at(&content, 0).unwrap();
+    map.copy_to(&file, &mut buf, behind).unwrap();
+    assert_eq!(buf, content[2 * PAGE + 100..2 * PAGE + 116]);
+}
+
+/// Goal: what is held goes into memory of its length, and is said to be there only then.
+#[test]
+fn what_is_held_is_copied_into_memory_of_its_length() {
+    let (file, map) = (file_of(b"0123456789"), mapped());
+    let mapped = map.held(&file, 2, 4).unwrap();
+    for held in [mapped, Held::owned(Bytes::from_static(b"2345"))] {
+        let mut buf = *b"xxxx";
+        assert!(held.copy_to(&mut buf));
+        assert_eq!(&buf, b"2345");
+        assert!(!held.copy_to(&mut [0; 3]) && !held.copy_to(&mut [0; 5]));
+        assert!(held.slice(0..0).copy_to(&mut []));
+    }
+}
+
 /// Goal: a part of what is held is that part, and knows as much of its mapping.
 #[test]
 fn parts_of_what_is_held() {
