@@ -112,16 +112,18 @@ impl Index {
 
     /// The account of that name, and whether one that may be it has lost its name.
     fn called(&self, name: &str) -> Result<(Option<Arc<Cell>>, bool)> {
-        let mut found: Option<(u32, Arc<Cell>)> = None;
+        let mut found: Option<((u32, u32), Arc<Cell>)> = None;
         let mut nameless = false;
         for cell in self.namesakes(name)? {
             let mark = {
                 let state = self.lock(&cell);
                 let row = &state.durable().row;
                 nameless |= row.has_lost_its_name();
-                row.is_called(name).then_some(row.uid_validity_mark)
+                let marks = (row.inbox.uid_validity, row.uid_validity_mark);
+                row.is_called(name).then_some(marks)
             };
-            // Two, where the record of the deletion of one is lost: the later one has given greater UIDVALIDITYs.
+            // Two, where the record is lost by which one was deleted or renamed: the INBOX of the later one began with a greater
+            // UIDVALIDITY.
             if let Some(mark) =
                 mark.filter(|mark| found.as_ref().is_none_or(|(best, _)| best < mark))
             {

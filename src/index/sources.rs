@@ -185,7 +185,9 @@ impl Segments {
     fn row(&self, key: AccountId, newest: u64, records: &Range<u64>) -> Result<Option<Row>> {
         let below = newest.saturating_add(1).min(records.end);
         let from = records.start.saturating_sub(1);
-        let chain = self.log.account_records(key, below, from, &is_base)?;
+        // Not from a base on: what it repeats of records before it, such as a name, a row does not tell.
+        let whole = |_: &Change| false;
+        let chain = self.log.account_records(key, below, from, &whole)?;
         let (mut rows, fences) = (BTreeMap::new(), self.fences());
         for (header, change) in &chain.records {
             note(&mut rows, &fences, header, change);

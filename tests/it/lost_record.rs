@@ -190,6 +190,37 @@ fn damage_in_front_of_a_torn_batch_is_told() {
     }
 }
 
+/// Goal: an account was renamed, and another one has its first name since. Where the record of the renaming is lost there are
+/// two of that name: the later one is found by it, and mail for it is its own.
+/// Fails when: the older one is found, because it has made more mailboxes.
+#[test]
+fn the_later_account_of_a_name_keeps_it() {
+    let sim = Sim::new();
+    let store = open(&sim, options(0)).unwrap();
+    let old = store.create_account("anna").unwrap();
+    old.rename("berta").unwrap();
+    store.create_account("carla").unwrap();
+    let new = store.create_account("anna").unwrap().id();
+    for name in ["a", "b", "c"] {
+        old.create_mailbox(name).unwrap();
+    }
+    let sim = sim.killed(sim.ops_len());
+    drop((old, store));
+    let mut lost = 0;
+    each_lost_sector(&sim, |sim, sector| {
+        let store = open(sim, options(1)).unwrap();
+        let names = store.accounts(None, 10).unwrap();
+        let gone = store.account_by_id(new).is_err();
+        if names.iter().any(|name| name == "berta") || gone {
+            return;
+        }
+        lost += 1;
+        let found = store.account("anna").unwrap();
+        assert_eq!(found.id(), new, "sector {sector}");
+    });
+    assert!(lost > 0, "the renaming was never lost");
+}
+
 /// Goal: whichever sector of the log is lost, each account that is listed has an INBOX, its mailboxes have one name each, and
 /// each of them is found by it and takes mail.
 /// Fails when: a mailbox hangs below one whose creation is lost, keeps a name that another one has now, or an account keeps
