@@ -66,7 +66,10 @@ impl Row {
         self.complete = known.complete;
         self.opaque |= known.opaque;
         self.exists = known.exists.or(self.exists);
-        self.name = known.name.or_else(|| self.name.take());
+        // The id stands for a name that is not known.
+        let unknown = |name: &Arc<str>| **name == *known.key.to_string();
+        let name = known.name.filter(|name| !unknown(name));
+        self.name = name.or_else(|| self.name.take());
         if self.inbox.uid_validity == 0 {
             self.inbox.uid_validity = known.inbox.uid_validity;
         }

@@ -169,6 +169,14 @@ impl Segments {
             note(&mut rows, &fences, header, change);
         }
         let mut row = rows.remove(&key);
+        let first = chain.records.first();
+        let first = first.filter(|(header, change)| is_base(change) && header.previous > from);
+        if let (Some(row), Some(_)) = (&mut row, first) {
+            // The base stands for records of the range that were not read: only the fold can tell what they gave out, and
+            // an older source's name may not be the account's any more.
+            row.opaque = true;
+            row.name.get_or_insert_with(|| key.to_string().into());
+        }
         if let Some(last) = chain.lost.last() {
             // What the lost ones gave out must not be given again: only the fold can tell, or skip ahead.
             let row = row.get_or_insert_with(|| Row::new(key));
