@@ -172,7 +172,13 @@ fn compare(
     let once_late = late(work, bounds.most, 0);
     for (key, message) in keys(found) {
         let again = hit.accounts.contains(&key.0) && once_late.contains(&message);
-        let anew = again || waiting.contains(&message);
+        // A mailbox whose creation is lost may have a UIDVALIDITY above all that it had: it is told as another one.
+        let (id, mailbox, validity, _) = key;
+        let had = ever.range((id, mailbox, 0, 0)..=(id, mailbox, u32::MAX, u32::MAX));
+        let above = had.clone().all(|(key, _)| key.2 < validity);
+        let raised = above && had.into_iter().any(|(_, had)| *had == message);
+        let raised = raised && hit.accounts.contains(&id);
+        let anew = again || raised || waiting.contains(&message);
         let right = match (seen.get(&key), ever.get(&key)) {
             (Some(was), _) => *was == message,
             (None, Some(will)) => *will == message || anew,
