@@ -9,6 +9,7 @@ use mailkeep::{Delivery, Error, FlagChange, Flags, Store, UidSet};
 use crate::kit::{deliver, message, open, options};
 use crate::sim::Sim;
 
+/// Delivers so many messages to an INBOX; the last UID.
 fn send(store: &Store, name: &str, count: u64) -> u32 {
     let inbox = store.account(name).unwrap().inbox().unwrap();
     let one = |seed| {
@@ -16,7 +17,7 @@ fn send(store: &Store, name: &str, count: u64) -> u32 {
         let kept = kept.unwrap().wait().unwrap().remove(0).unwrap();
         kept.uid.get()
     };
-    (0..count).map(one).last().unwrap()
+    (0..count).map(one).fold(0, |_, uid| uid)
 }
 
 fn runs(sim: &Sim) -> Vec<String> {
