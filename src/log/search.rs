@@ -132,9 +132,9 @@ impl Log {
     /// from front to back and passing over bodies. Damage costs what is damaged.
     ///
     /// # Errors
-    /// [`Error::Damaged`] with [`Fault::Lost`] where there is no such segment; [`Error::Io`] where it cannot be opened, or
-    /// the disk does not give pages of it without which records are missing, after all others were shown;
-    /// [`Error::UnsupportedFormat`] for a record of a newer build that every reader must know.
+    /// [`Error::Damaged`] with [`Fault::Lost`] where there is no such segment; [`Error::Io`] where it cannot be opened;
+    /// [`Error::UnsupportedFormat`] for a record of a newer build that every reader must know. Pages that the disk does not
+    /// give are no error: see [`SegmentScan::refusal`].
     pub(crate) fn scan_segment(
         &self,
         number: u64,

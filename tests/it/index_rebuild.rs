@@ -274,39 +274,6 @@ fn an_old_segment_without_its_footer_stays_an_old_one() {
     }
 }
 
-/// Goal: an account is renamed and saved as a base, and the run of the index that says so is lost: it is found and listed by
-/// its name, and by no other.
-/// Fails when: its records are read from the base on, and the name of an older run is believed.
-#[test]
-fn a_name_that_only_a_base_repeats_is_known() {
-    let sim = Sim::new();
-    let store = open(&sim, options(0)).unwrap();
-    store.create_account("anna").unwrap();
-    store.create_account("berta").unwrap();
-    store.close().unwrap();
-    let old: Vec<String> = sim.files().into_keys().collect();
-    let store = open(&sim, options(1)).unwrap();
-    let account = store.account("anna").unwrap();
-    account.rename("carla").unwrap();
-    account.write_base().unwrap();
-    for seed in 0..80 {
-        send(&store, "berta", seed, 1_500);
-    }
-    drop(account);
-    store.close().unwrap();
-    let runs = sim
-        .files()
-        .into_keys()
-        .filter(|name| name.ends_with(".run"));
-    let new: Vec<String> = runs.filter(|name| !old.contains(name)).collect();
-    assert_eq!(new.len(), 1, "{new:?}");
-    sim.lose(&new[0]);
-    let store = open(&sim, options(2).read_only(true)).unwrap();
-    assert_eq!(store.accounts(None, 10).unwrap(), ["carla", "berta"]);
-    assert!(store.account("carla").is_ok());
-    assert!(store.account("anna").is_err());
-}
-
 /// Delivers often enough for every step of the index to be made.
 fn tend(store: &Store) {
     for seed in 0..80 {

@@ -8,6 +8,7 @@
 )]
 
 mod bad_input;
+mod base_rows;
 mod changes;
 #[cfg(feature = "cli")]
 mod cli;
