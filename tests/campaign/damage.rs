@@ -262,8 +262,10 @@ fn opens(work: &Work, damaged: Damaged, op: usize, tally: &mut Tally) {
     let whole = states.any(|shown| found.is(&shown.look, Numbers::NotLess))
         || between(work, bounds).any(|world| found.holds(world));
     // Of what was synced last nothing else on the medium may tell yet that it ever was.
-    let told = whole || hit.unsure || is_told(&store);
     let least = &work.shown[bounds.least].look;
+    // Of what was under way, some may be there and some not.
+    let missing = !whole && !found.has(least);
+    let told = !missing || hit.unsure || is_told(&store);
     let report = store.recovery();
     assert!(told, "{what}: not told\n{}", found.against(least));
     if let Err(why) = compared {
