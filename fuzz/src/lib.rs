@@ -18,6 +18,7 @@ mod sample;
 mod sign;
 #[path = "../../tests/it/sim.rs"]
 mod sim;
+mod smoke;
 #[path = "../../src/cli/source/mod.rs"]
 mod source;
 mod stores;
@@ -26,6 +27,8 @@ mod targets;
 mod utf7;
 
 pub use command::{COMMAND, args, import};
+pub use memory::AT;
+pub use smoke::input;
 pub use stores::*;
 pub use targets::*;
 

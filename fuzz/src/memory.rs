@@ -2,6 +2,10 @@
 //! from the bytes and believed.
 
 use std::alloc::{GlobalAlloc, Layout, System};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// Number of the input that is tried, where inputs have numbers.
+pub static AT: AtomicU64 = AtomicU64::new(0);
 
 /// No input is longer than 1 MiB, and no honest code needs so much more.
 const MOST: usize = 64 << 20;
@@ -13,7 +17,8 @@ static BOUNDED: Bounded = Bounded;
 
 fn check(len: usize) {
     if len > MOST {
-        eprintln!("an allocation of {len} bytes");
+        let at = AT.load(Ordering::Relaxed);
+        eprintln!("an allocation of {len} bytes, input {at}");
         std::process::abort();
     }
 }
