@@ -85,7 +85,7 @@ impl Body {
         let hold = || {
             let (at, len) = (body_at + from as u64, to - from);
             let held = file.held(at, len);
-            held.map_err(|source| self.unread(file, at, len, source))
+            held.map_err(|source| self.segment.unread(file, at, len, source))
         };
         let mut seen = None;
         if trusting && self.segment.verified.get(index) {
@@ -106,11 +106,11 @@ impl Body {
                 short = [0; SHORT];
                 let header = short.get_mut(..len).unwrap_or_default();
                 let read = file.copy_to(header, at);
-                read.map_err(|source| self.unread(file, at, len, source))?;
+                read.map_err(|source| self.segment.unread(file, at, len, source))?;
                 &*header
             } else {
                 let read = file.copied(at, len);
-                long = read.map_err(|source| self.unread(file, at, len, source))?;
+                long = read.map_err(|source| self.segment.unread(file, at, len, source))?;
                 &*long
             };
             // Before anything of a length that it says is read.
@@ -133,18 +133,6 @@ impl Body {
             self.segment.verified.set(index);
         }
         Ok(Some(made))
-    }
-
-    /// Why `len` bytes at `at` were not read. That the file ends before is damage, of a length or of the file: trying again
-    /// does not help.
-    fn unread(&self, file: &dyn File, at: u64, len: usize, source: std::io::Error) -> Error {
-        match file.len() {
-            Ok(there) if source.kind() == std::io::ErrorKind::UnexpectedEof => {
-                let (len, needed) = (there.saturating_sub(at), len as u64);
-                self.segment.fault(at, Fault::Short { len, needed })
-            }
-            _ => self.segment.io("read")(source),
-        }
     }
 
     /// The header, sound and this record's.

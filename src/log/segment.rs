@@ -305,14 +305,34 @@ impl Segment {
     /// Bytes in memory: what is found in them stays found, whatever the disk does.
     pub(super) fn bytes(&self, offset: u64, len: usize) -> Result<Bytes> {
         let file = self.file()?;
-        file.copied(offset, len).map_err(self.io("read"))
+        let read = file.copied(offset, len);
+        read.map_err(|source| self.unread(&*file, offset, len, source))
+    }
+
+    /// Why `len` bytes at `at` were not read. That the file ends before is damage, of a length or of the file: trying again
+    /// does not help.
+    pub(super) fn unread(
+        &self,
+        file: &dyn File,
+        at: u64,
+        len: usize,
+        source: std::io::Error,
+    ) -> Error {
+        match file.len() {
+            Ok(there) if source.kind() == std::io::ErrorKind::UnexpectedEof => {
+                let (len, needed) = (there.saturating_sub(at), len as u64);
+                self.fault(at, Fault::Short { len, needed })
+            }
+            _ => self.io("read")(source),
+        }
     }
 
     /// As [`bytes`](Self::bytes), of a few.
     pub(super) fn array<const N: usize>(&self, offset: u64) -> Result<[u8; N]> {
         let mut bytes = [0; N];
-        let read = self.file()?.copy_to(&mut bytes, offset);
-        read.map_err(self.io("read"))?;
+        let file = self.file()?;
+        let read = file.copy_to(&mut bytes, offset);
+        read.map_err(|source| self.unread(&*file, offset, N, source))?;
         Ok(bytes)
     }
 

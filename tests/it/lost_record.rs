@@ -221,6 +221,51 @@ fn the_later_account_of_a_name_keeps_it() {
     assert!(lost > 0, "the renaming was never lost");
 }
 
+/// Goal: a record's length becomes one that leads behind the end of the file: it is lost like another, and mail for the account by
+/// name gets its UID.
+/// Fails when: the file's end is taken for a disk that does not give what it has, and the account waits for that for ever.
+#[test]
+fn a_length_that_leads_behind_the_file_is_damage() {
+    let plain = |run| options(run).chain_max(1000);
+    let sim = Sim::new();
+    let store = open(&sim, plain(0)).unwrap();
+    let account = store.create_account("anna").unwrap();
+    account.create_mailbox("Lists").unwrap();
+    for seed in 0..3 {
+        let kept = store.deliver(
+            message(seed, 700),
+            [Delivery::to(&account.inbox().unwrap())],
+        );
+        kept.unwrap().wait().unwrap().remove(0).unwrap();
+    }
+    drop(account);
+    let files = sim.files();
+    let name = files.keys().find(|name| name.ends_with(".seg")).unwrap();
+    let written = files[name].iter().rposition(|byte| *byte != 0).unwrap();
+    // Where a record lies a footer tells, so that its length is read before anything else of it.
+    let other = store.create_account("berta").unwrap().inbox().unwrap();
+    for seed in 10..12 {
+        let kept = store.deliver(message(seed, 60_000), [Delivery::to(&other)]);
+        kept.unwrap().wait().unwrap().remove(0).unwrap();
+    }
+    drop(other);
+    store.close().unwrap();
+    let files = sim.files();
+    let mut lost = 0;
+    for at in (PAGE..written).step_by(8) {
+        let sim = Sim::from_files(files.clone());
+        // Of whatever is there, be it a length or not.
+        sim.flip(name, 8 * (at + 6) + 4);
+        let store = open(&sim, plain(1)).unwrap();
+        let to = [Recipient::new("anna", "None/such")];
+        let kept = store.deliver_to(message(9, 300), to).unwrap();
+        let kept = kept.wait().unwrap().remove(0);
+        assert!(matches!(kept, Ok(Accepted::Delivered(_))), "{at}: {kept:?}");
+        lost += store.health().lost_records;
+    }
+    assert!(lost > 3, "{lost} records were lost");
+}
+
 /// Goal: whichever sector of the log is lost, each account that is listed has an INBOX, its mailboxes have one name each, and
 /// each of them is found by it and takes mail.
 /// Fails when: a mailbox hangs below one whose creation is lost, keeps a name that another one has now, or an account keeps
