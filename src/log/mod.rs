@@ -90,7 +90,7 @@ struct Shared {
     options: Options,
     store: StoreId,
     queue: Mutex<Queue>,
-    /// Told when a batch is finished, or a leader is wanted.
+    /// Told when a batch is finished, for those who wait for room or for the end of a lead. Who waits for a batch is woken by itself.
     finished: Condvar,
     /// Highest finished batch, and highest failed one: read without a lock.
     done: AtomicU64,

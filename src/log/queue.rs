@@ -1,13 +1,15 @@
 //! Who writes: group commit without a timer.
 //!
-//! Callers join the group that fills. The first one that waits becomes the leader: it takes the group, writes it,
-//! wakes everybody. Meanwhile the next group fills, and its first waiter leads next. A single writer pays one write
-//! and one sync, nothing more.
+//! Callers join the group that fills. The first one that waits becomes the leader: it takes the group, writes it, and
+//! wakes the first one that waits for the next group, which filled meanwhile: it leads next. Then it wakes those whose group it
+//! was, each by itself: through a condition variable they would queue for the lock, and the next leader among them. A single
+//! writer pays one write and one sync, nothing more.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::Waker;
+use std::thread::Thread;
 
 use super::Shared;
 use super::group::{Group, GroupWriter};
@@ -38,6 +40,24 @@ pub(super) struct Queue {
     stopped: Option<Error>,
     closed: bool,
     wakers: Vec<(u64, Waker)>,
+    /// Threads that wait, each with its batch; in the order in which they came.
+    sleepers: Vec<(u64, Thread)>,
+}
+
+/// Whom to wake once the queue's lock is given back. A waker may do anything, also call the store.
+#[must_use = "who waits must be woken"]
+#[derive(Debug, Default)]
+struct Woken {
+    /// The next leader in front.
+    threads: Vec<Thread>,
+    wakers: Vec<Waker>,
+}
+
+impl Woken {
+    fn wake(self) {
+        self.threads.iter().for_each(Thread::unpark);
+        self.wakers.into_iter().for_each(Waker::wake);
+    }
 }
 
 impl Queue {
@@ -54,7 +74,22 @@ impl Queue {
             stopped: None,
             closed: false,
             wakers: Vec::new(),
+            sleepers: Vec::new(),
         }
+    }
+
+    /// Those who wait for batches up to `done`, and in front of them who leads next.
+    fn woken(&mut self, done: u64) -> Woken {
+        let mut woken = Woken::default();
+        let next = self.sleepers.iter().position(|(batch, _)| *batch > done);
+        if let Some(next) = next.filter(|_| !self.groups.is_empty()) {
+            woken.threads.push(self.sleepers.remove(next).1);
+        }
+        let ended = self.sleepers.extract_if(.., |(batch, _)| *batch <= done);
+        woken.threads.extend(ended.map(|(_, thread)| thread));
+        let ended = self.wakers.extract_if(.., |(batch, _)| *batch <= done);
+        woken.wakers.extend(ended.map(|(_, waker)| waker));
+        woken
     }
 
     pub(super) fn next_record(&self) -> u64 {
@@ -217,19 +252,33 @@ impl Shared {
         if let Some(outcome) = self.outcome(batch) {
             return outcome;
         }
+        self.wait_done(batch)?;
+        self.work_inline();
+        self.outcome(batch).unwrap_or(Err(Error::Closed))
+    }
+
+    /// Waits until `batch` has ended, well or not; leads where nobody does.
+    fn wait_done(&self, batch: u64) -> Result<()> {
+        let me = std::thread::current();
         let mut queue = self.queue.lock();
         while self.done.load(Ordering::Acquire) < batch {
             if queue.leading {
-                self.finished.wait(&mut queue);
+                queue.sleepers.push((batch, me.clone()));
+                drop(queue);
+                std::thread::park();
+                if self.done.load(Ordering::Acquire) >= batch {
+                    return Ok(());
+                }
+                queue = self.queue.lock();
+                // Something else may have woken it.
+                queue.sleepers.retain(|(_, other)| other.id() != me.id());
             } else if queue.groups.is_empty() {
                 return Err(Error::Closed);
             } else {
                 queue = self.lead(queue);
             }
         }
-        drop(queue);
-        self.work_inline();
-        self.outcome(batch).unwrap_or(Err(Error::Closed))
+        Ok(())
     }
 
     /// Has `waker` woken when `batch` has ended; false when it has already.
@@ -305,12 +354,9 @@ impl Shared {
             Err(error) => self.failed_from(&mut queue, group.batch, error),
         };
         queue.spare = Some(group);
-        let ready = self.finish_lead(&mut queue, done);
-        if ready.is_empty() {
-            return queue;
-        }
+        let woken = self.finish_lead(&mut queue, done);
         drop(queue);
-        ready.into_iter().for_each(Waker::wake);
+        woken.wake();
         self.queue.lock()
     }
 
@@ -323,15 +369,12 @@ impl Shared {
         last
     }
 
-    /// Notes that all batches up to `done` have ended; returns whom to wake once the queue's lock is given back. A waker
-    /// may do anything, also call the store.
-    #[must_use = "who waits must be woken"]
-    fn finish_lead(&self, queue: &mut Queue, done: u64) -> Vec<Waker> {
+    /// Notes that all batches up to `done` have ended.
+    fn finish_lead(&self, queue: &mut Queue, done: u64) -> Woken {
         queue.leading = false;
         self.done.store(done, Ordering::Release);
         self.finished.notify_all();
-        let ready = queue.wakers.extract_if(.., |(batch, _)| *batch <= done);
-        ready.map(|(_, waker)| waker).collect()
+        queue.woken(done)
     }
 }
 
@@ -349,9 +392,9 @@ impl Drop for Leadership<'_> {
             let done = self
                 .shared
                 .failed_from(&mut queue, self.batch, &Error::Closed);
-            let ready = self.shared.finish_lead(&mut queue, done);
+            let woken = self.shared.finish_lead(&mut queue, done);
             drop(queue);
-            ready.into_iter().for_each(Waker::wake);
+            woken.wake();
         }
     }
 }
