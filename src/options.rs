@@ -214,9 +214,10 @@ impl Options {
     /// Room that is kept for removing mail from a full disk, in bytes: a file of zeroes, `RESERVE`, made when there is room and
     /// cut shorter by what a removal needs when there is none. Expunging, destroying, and deleting mailboxes and accounts then
     /// go on where all else is refused with [`Error::NoSpace`], also after the store is opened again on the full disk. A
-    /// removal takes 16 KiB and its own length from it, at most; when the disk has room again it is filled. Nothing else takes
-    /// from it, and there is no such promise where other processes fill what it gives, or a file system takes it for itself: xfs
-    /// and the quotas of btrfs were seen to, ext4 and btrfs were not. Default: 256 KiB. With 0 none is made.
+    /// removal that finds no room takes its own length and less than 20 KiB from it, which serves small ones behind it too;
+    /// when the disk has room again it is filled. Nothing else takes from it, and there is no such promise where other
+    /// processes fill what it gives, or a file system takes it for itself: xfs and the quotas of btrfs were seen to, ext4 and
+    /// btrfs were not. Default: 256 KiB. With 0 none is made.
     #[must_use]
     pub fn reserve(mut self, bytes: u64) -> Self {
         self.reserve = bytes;

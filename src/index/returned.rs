@@ -102,9 +102,9 @@ impl Index {
         );
         match (failed, scanned) {
             (Some(error), _) => Err(error),
-            // What the disk does not give has not come back.
-            (None, Ok(_) | Err(Error::Io { op: "read", .. })) => Ok(found),
-            (None, Err(error)) => Err(error),
+            (None, Err(error @ Error::Io { op, .. })) if op != "read" => Err(error),
+            // What the disk does not give, or is damaged now, has not come back. Who reads the log tells of it.
+            (None, _) => Ok(found),
         }
     }
 

@@ -179,3 +179,37 @@ fn what_an_account_still_has_is_not_told_as_come_back() {
         }
     }
 }
+
+/// Goal: where a segment with losses is gone, or is not what it was, a verification says that that is damage, and goes on.
+#[test]
+fn what_came_back_is_looked_for_in_a_segment_that_is_damaged() {
+    const OTHER: &str = "log/other";
+    let other = Sim::from_files(BTreeMap::new());
+    let store = open(&other, options(77)).unwrap();
+    deliver(&store, 0..20);
+    store.close().unwrap();
+    let (files, _) = after_a_power_cut();
+    let pages = files[LOG].len().div_ceil(PAGE);
+    let sim = Sim::from_files(files);
+    sim.fail_reads(LOG, (pages - 3) * PAGE..pages * PAGE);
+    let store = open(&sim, options(1)).unwrap();
+    deliver(&store, 100..104);
+    store.close().unwrap();
+    let mut files = sim.files();
+    files.insert(OTHER.into(), other.files()[LOG].clone());
+    let harms: [&dyn Fn(&Sim); 3] = [
+        &|sim| sim.truncate(LOG, 0),
+        &|sim| sim.zero_sector(LOG, 0),
+        &|sim| (0..8).for_each(|at| sim.copy_sector((OTHER, at), (LOG, at))),
+    ];
+    for (at, harm) in harms.iter().enumerate() {
+        let sim = Sim::from_files(files.clone());
+        let store = open(&sim, options(3).read_only(true)).unwrap();
+        let verify = || store.verify(&mut |_| ControlFlow::Continue(()));
+        let before = verify().unwrap();
+        assert!(!before.returned.is_empty());
+        harm(&sim);
+        let report = verify().unwrap_or_else(|error| panic!("harm {at}: {error}"));
+        assert!(report.damage.len() > before.damage.len(), "harm {at}");
+    }
+}
