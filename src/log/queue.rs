@@ -9,7 +9,8 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::Waker;
-use std::thread::Thread;
+
+use crate::sync::{Condvar, Mutex};
 
 use super::Shared;
 use super::group::{Group, GroupWriter};
@@ -41,7 +42,41 @@ pub(super) struct Queue {
     closed: bool,
     wakers: Vec<(u64, Waker)>,
     /// Threads that wait, each with its batch; in the order in which they came.
-    sleepers: Vec<(u64, Thread)>,
+    sleepers: Vec<(u64, Arc<Sleeper>)>,
+}
+
+/// A thread that waits to be woken, by itself. Not [`std::thread::park`]: who waits may be inside of somebody's future, whose
+/// wakers use that.
+#[derive(Debug, Default)]
+struct Sleeper {
+    woken: Mutex<bool>,
+    told: Condvar,
+}
+
+thread_local! {
+    static SLEEPER: Arc<Sleeper> = Arc::default();
+}
+
+impl Sleeper {
+    /// This thread.
+    fn this() -> Arc<Self> {
+        // At the end of a thread it may be gone already.
+        SLEEPER.try_with(Arc::clone).unwrap_or_default()
+    }
+
+    /// Sleeps until it is woken; once for each time.
+    fn sleep(&self) {
+        let mut woken = self.woken.lock();
+        while !*woken {
+            self.told.wait(&mut woken);
+        }
+        *woken = false;
+    }
+
+    fn wake(&self) {
+        *self.woken.lock() = true;
+        self.told.notify_one();
+    }
 }
 
 /// Whom to wake once the queue's lock is given back. A waker may do anything, also call the store.
@@ -49,13 +84,13 @@ pub(super) struct Queue {
 #[derive(Debug, Default)]
 struct Woken {
     /// The next leader in front.
-    threads: Vec<Thread>,
+    threads: Vec<Arc<Sleeper>>,
     wakers: Vec<Waker>,
 }
 
 impl Woken {
     fn wake(self) {
-        self.threads.iter().for_each(Thread::unpark);
+        self.threads.iter().for_each(|sleeper| sleeper.wake());
         self.wakers.into_iter().for_each(Waker::wake);
     }
 }
@@ -259,19 +294,17 @@ impl Shared {
 
     /// Waits until `batch` has ended, well or not; leads where nobody does.
     fn wait_done(&self, batch: u64) -> Result<()> {
-        let me = std::thread::current();
         let mut queue = self.queue.lock();
         while self.done.load(Ordering::Acquire) < batch {
             if queue.leading {
-                queue.sleepers.push((batch, me.clone()));
+                let me = Sleeper::this();
+                queue.sleepers.push((batch, Arc::clone(&me)));
                 drop(queue);
-                std::thread::park();
+                me.sleep();
                 if self.done.load(Ordering::Acquire) >= batch {
                     return Ok(());
                 }
                 queue = self.queue.lock();
-                // Something else may have woken it.
-                queue.sleepers.retain(|(_, other)| other.id() != me.id());
             } else if queue.groups.is_empty() {
                 return Err(Error::Closed);
             } else {
