@@ -12,16 +12,12 @@ use super::cell::{Cell, Pin, State};
 use super::cells::COLD;
 use super::fold::Fold;
 use super::image::chain;
-use super::sources::is_base;
+use super::sources::{LONG, is_base};
 use crate::directory::Row;
 use crate::error::{Error, Result};
 use crate::format::change::Change;
 use crate::format::record::RecordHeader;
 use crate::switch::Switch;
-
-/// A chain with more records is taken over segment by segment, oldest first, so that memory is bounded by a segment: the
-/// index was lost, and the account is large.
-const LONG: u32 = 4096;
 
 impl Index {
     /// Locks a cell for a change of its account or a look at its row. Never waits for the disk.

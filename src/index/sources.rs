@@ -1,5 +1,6 @@
 //! Segments as part of the directory: their footers are sorted by account, so what no run covers is found there.
 
+use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::{ControlFlow, Range, RangeInclusive};
 use std::sync::Arc;
@@ -11,9 +12,13 @@ use crate::directory::{Fences, Row, Uncovered};
 use crate::error::{Error, Result};
 use crate::format::change::Change;
 use crate::format::record::RecordHeader;
-use crate::log::{Log, SegmentInfo};
+use crate::log::{Chain, Log, SegmentInfo};
 use crate::mail::AccountId;
 use crate::switch::Switch;
+
+/// A chain with more records is taken over segment by segment, oldest first, so that memory is bounded by a segment: the
+/// index was lost, and the account is large.
+pub(super) const LONG: u32 = 4096;
 
 /// The segments of a log.
 #[derive(Debug)]
@@ -185,19 +190,35 @@ impl Segments {
     fn row(&self, key: AccountId, newest: u64, records: &Range<u64>) -> Result<Option<Row>> {
         let below = newest.saturating_add(1).min(records.end);
         let from = records.start.saturating_sub(1);
-        // Not from a base on: what it repeats of records before it, such as a name, a row does not tell.
-        let whole = |_: &Change| false;
-        let chain = self.log.account_records(key, below, from, &whole)?;
         let (mut rows, fences) = (BTreeMap::new(), self.fences());
-        for (header, change) in &chain.records {
-            note(&mut rows, &fences, header, change);
+        let mut last_lost = None;
+        let mut take = |chain: Chain| {
+            for (header, change) in &chain.records {
+                note(&mut rows, &fences, header, change);
+            }
+            last_lost = last_lost.max(chain.lost.last().copied());
+        };
+        let met = Cell::new(0);
+        // Not from a base on: what it repeats of records before it, such as a name, a row does not tell.
+        let enough = |_: &Change| {
+            met.set(met.get() + 1);
+            met.get() > LONG
+        };
+        let chain = self.log.account_records(key, below, from, &enough)?;
+        if met.get() <= LONG {
+            take(chain);
+        } else {
+            for (newest, before) in self.steps(key, from + 1..below)? {
+                let (below, from) = (newest + 1, from.max(before));
+                take(self.log.account_records(key, below, from, &|_| false)?);
+            }
         }
         let mut row = rows.remove(&key);
-        if let Some(last) = chain.lost.last() {
+        if let Some(last) = last_lost {
             // What the lost ones gave out must not be given again: only the fold can tell, or skip ahead.
             let row = row.get_or_insert_with(|| Row::new(key));
             fences.apply(row, u64::MAX);
-            row.last_record = row.last_record.max(*last);
+            row.last_record = row.last_record.max(last);
             row.opaque = true;
         }
         Ok(row)

@@ -53,6 +53,7 @@ pub use recovery::{Break, Cut, Hole, LostMessage, RecoveryReport, Unsynced};
 pub use verify::Damage;
 
 pub(crate) use body::Body;
+pub(crate) use chain::Chain;
 pub(crate) use group::{GroupWriter, NewBody, NewRecord};
 pub(crate) use large::LARGE;
 pub(crate) use position::Position;

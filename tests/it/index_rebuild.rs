@@ -274,6 +274,38 @@ fn an_old_segment_without_its_footer_stays_an_old_one() {
     }
 }
 
+/// Goal: the index is lost, and an account has more records in segments with footers than are taken into memory at once: it is
+/// as it was, and its next UID the next one.
+/// Fails when: a part of its way through the segments is passed over, or taken twice.
+#[test]
+fn a_long_history_is_found_segment_by_segment() {
+    const MESSAGES: u32 = 6_000;
+    let sim = Sim::new();
+    let store = open(&sim, options(0)).unwrap();
+    let account = store.create_account("anna").unwrap();
+    store.create_account("berta").unwrap();
+    let inbox = account.inbox().unwrap();
+    for first in (0..MESSAGES).step_by(100) {
+        let mut many = account.transaction();
+        for seed in first..first + 100 {
+            let to = Delivery::to(&inbox);
+            many.append(message(seed.into(), 40), to).unwrap();
+        }
+        many.commit().unwrap().wait().unwrap();
+        send(&store, "berta", first.into(), 10);
+    }
+    drop((account, inbox));
+    for seed in 0..80 {
+        send(&store, "berta", seed, 1_500);
+    }
+    let before = receipts(&store);
+    store.close().unwrap();
+    lose_all(&sim);
+    let store = open(&sim, options(1).cache_bytes(0)).unwrap();
+    assert!(receipts_read(&store) == before);
+    assert_eq!(send(&store, "anna", 1 << 40, 100), MESSAGES + 1);
+}
+
 /// Delivers often enough for every step of the index to be made.
 fn tend(store: &Store) {
     for seed in 0..80 {
