@@ -11,7 +11,7 @@ use rustix::io::{pread, retry_on_intr};
 use super::is_of_the_medium;
 
 /// No device asks for more: offset, length and memory of a direct read lie at multiples of it.
-const PAGE: usize = 4096;
+pub(super) const PAGE: usize = 4096;
 
 /// Fills `buf` from `offset` on until the file ends; how much there was.
 pub(super) fn read_into(file: &File, buf: &mut [u8], offset: u64) -> io::Result<usize> {

@@ -28,6 +28,7 @@
 //! What nothing here notices: another program that writes into a mapped file behind bytes that were handed out. Mode
 //! 0700 and the writer lock keep others out.
 
+mod asked;
 mod guard;
 mod held;
 mod table;
@@ -46,6 +47,7 @@ pub use self::guard::{install_guard, still_good};
 pub use self::held::Held;
 pub use self::table::faults;
 
+use self::asked::Asked;
 use self::table::Slot;
 use super::direct::{or_direct, read_into};
 use super::is_of_the_medium;
@@ -81,6 +83,7 @@ struct Mapped {
     /// To tell the system what it is needed for.
     raw: Arc<MmapRaw>,
     slot: &'static Slot,
+    asked: Asked,
     /// All of it. May reach beyond the end of the file, so it is only ever cut into slices and never looked into.
     whole: Bytes,
 }
@@ -180,7 +183,7 @@ impl State {
         }
         let (from, to) = (usize::try_from(offset).ok()?, usize::try_from(end).ok()?);
         let found = (to <= mapped.whole.len()).then(|| mapped.whole.slice(from..to))?;
-        if to - from >= LARGE {
+        if to - from >= LARGE && mapped.asked.is_due(from, to) {
             // A hint: without it the pages come one by one.
             for step in (from..to).step_by(STEP) {
                 let len = STEP.min(to - step);
@@ -319,7 +322,12 @@ fn map(file: &File, len: u64) -> io::Result<Mapped> {
         raw: Arc::clone(&raw),
         slot,
     });
-    Ok(Mapped { raw, slot, whole })
+    Ok(Mapped {
+        raw,
+        slot,
+        asked: Asked::new(len),
+        whole,
+    })
 }
 
 /// A read-only shared mapping that `Bytes` may own.
