@@ -6,6 +6,7 @@ use std::ops::{Deref, Range};
 use bytes::Bytes;
 
 use super::table::Slot;
+use crate::io::direct::PAGE;
 
 /// Bytes of a file: in memory of their own, or in a mapping, where they may turn to zeroes when the disk fails.
 ///
@@ -17,9 +18,6 @@ pub struct Held {
     /// mapping never becomes.
     slot: Option<&'static Slot>,
 }
-
-/// Pages are at least so long.
-const PAGE: usize = 4096;
 
 impl Held {
     pub(super) fn mapped(bytes: Bytes, slot: &'static Slot) -> Self {
