@@ -276,7 +276,10 @@ impl Work {
         self.sim.set_fault(None);
         let first = self.shown.len();
         let (last, _, skips) = acknowledged.pop().unwrap();
+        let mut before = 0;
         for (op, count, skips) in acknowledged {
+            let between = self.at_once(&arrived[..count], before);
+            before = count;
             // Nobody looked then; this is what would have been shown.
             let mut world = self.with_arrived(&arrived[..count], &mut self.tokens.clone());
             let disk = self.sim.killed(op);
@@ -289,8 +292,9 @@ impl Work {
             assert!(look.holds(&world), "{look:?} is not {world:?}");
             let what = "mail by name, unread".to_owned();
             self.shown
-                .push(Shown::at_once(op, true, look, Vec::new(), what));
+                .push(Shown::at_once(op, true, look, between, what));
         }
+        let between = self.at_once(&arrived, before);
         let mut tokens = self.tokens;
         let mut world = self.with_arrived(&arrived, &mut tokens);
         self.tokens = tokens;
@@ -310,7 +314,7 @@ impl Work {
         (0..waited).for_each(|_| self.kinds.add("Did: assign a deferred one"));
         self.stat = kinds::between(&self.stat, &store, &mut self.kinds);
         self.shown
-            .push(Shown::at_once(last, true, look, Vec::new(), what));
+            .push(Shown::at_once(last, true, look, between, what));
         let seen = self.sim.ops_len();
         self.shown[first..]
             .iter_mut()
@@ -321,14 +325,26 @@ impl Work {
         skips
     }
 
+    /// What there is when the last of these calls, from `before` on, has delivered to those who could be read, and not yet to those
+    /// who wait: that may take another batch.
+    fn at_once(&self, arrived: &[Arrived], before: usize) -> Vec<World> {
+        let numbered = arrived.iter().enumerate();
+        let some = numbered.filter(|(at, one)| *at < before || !one.deferred);
+        vec![self.with_arrived(some.map(|(_, one)| one), &mut self.tokens.clone())]
+    }
+
     /// What there is once all of these have their UIDs: those that were delivered at once, then those that waited.
-    fn with_arrived(&self, arrived: &[Arrived], tokens: &mut Token) -> World {
+    fn with_arrived<'a>(
+        &self,
+        arrived: impl IntoIterator<Item = &'a Arrived>,
+        tokens: &mut Token,
+    ) -> World {
         let mut world = self.world.clone();
         let mut now = Now {
             seconds: 1_700_000_000 + self.openings as i64,
             tokens,
         };
-        let (late, there): (Vec<_>, Vec<_>) = arrived.iter().partition(|one| one.deferred);
+        let (late, there): (Vec<_>, Vec<_>) = arrived.into_iter().partition(|one| one.deferred);
         // Those that were delivered by one call may share an Email; each that waited is one.
         let calls = there.chunk_by(|one, other| one.message == other.message);
         for arrived in calls.chain(late.chunks(1)) {
