@@ -17,6 +17,7 @@ mod host;
 #[path = "sim/live.rs"]
 mod live;
 
+use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::io::{self, ErrorKind};
@@ -196,6 +197,8 @@ struct Disk {
     hits: usize,
     space: Option<usize>,
     unreadable: Vec<(usize, Range<usize>)>,
+    /// After so many more reads that fail, what is unreadable is given again.
+    heals_after: Cell<Option<usize>>,
 }
 
 impl Sim {
@@ -361,9 +364,16 @@ impl Sim {
         disk.unreadable.push((inode, range));
     }
 
+    /// The medium gives everything again once so many reads have failed.
+    pub(crate) fn heal_reads_after(&self, failed: usize) {
+        self.disk().heals_after.set(Some(failed));
+    }
+
     /// The medium gives everything again.
     pub(crate) fn heal_reads(&self) {
-        self.disk().unreadable.clear();
+        let mut disk = self.disk();
+        disk.unreadable.clear();
+        disk.heals_after.set(None);
     }
 
     /// Damage: inverts one bit.
@@ -495,7 +505,9 @@ impl Disk {
         let bad = |(at, bad): &(usize, Range<usize>)| {
             *at == inode && bad.start < range.end && range.start < bad.end
         };
-        if self.unreadable.iter().any(bad) {
+        if self.unreadable.iter().any(bad) && self.heals_after.get() != Some(0) {
+            let left = self.heals_after.get();
+            self.heals_after.set(left.map(|left| left - 1));
             return Err(io::Error::from_raw_os_error(5));
         }
         Ok(&self.live.inodes[inode][range])

@@ -216,10 +216,16 @@ impl Gate {
     }
 }
 
-/// A delivery that waited gets its UID by one caller, and another who finds nothing left to do goes by that. It fails:
-/// the delivery waits on.
+/// A delivery that waited gets its UID by one caller, while another one looks what is left to do. Where it fails the delivery waits
+/// on, and where not it is there once.
 #[test]
 fn a_delivery_whose_uid_could_not_be_written_waits_on() {
+    for fails in [true, false] {
+        waits_on(fails);
+    }
+}
+
+fn waits_on(fails: bool) {
     let sim = Sim::new();
     let store = open(&sim, options(0)).unwrap();
     let anna = store.create_account("anna").unwrap();
@@ -258,7 +264,7 @@ fn a_delivery_whose_uid_could_not_be_written_waits_on() {
         let second = scope.spawn(|| anna.rename("emma"));
         // Time for the second one to go on where it should not.
         std::thread::sleep(Duration::from_millis(300));
-        gate.set(Writes::Fail);
+        gate.set(if fails { Writes::Fail } else { Writes::Pass });
         first.join().unwrap().unwrap();
         let _ = second.join().unwrap();
     });

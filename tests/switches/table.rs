@@ -227,7 +227,7 @@ pub(crate) const TABLE: &[(Switch, By)] = &[
     ),
     (
         Switch::DurableShown,
-        By::It("changes::verify_recomputes_receipts"),
+        By::It("index_writes::a_write_of_the_index_fails_once"),
     ),
     (
         Switch::NothingWaits,
