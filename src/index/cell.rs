@@ -67,6 +67,8 @@ pub(crate) struct State {
     pub(super) hold: bool,
     /// When more is asked for of a fold that is not whole.
     pub(super) again: Again,
+    /// How often deferred mail was given UIDs here since the cell is in memory, also where that failed later.
+    pub(super) assigns: u64,
     /// Whether the index has it in the list of accounts whose rows are news to the directory.
     pub(super) listed: bool,
 }
@@ -109,6 +111,7 @@ impl Cell {
                 loading: false,
                 hold: false,
                 again: Again::default(),
+                assigns: 0,
                 listed: false,
             }),
             loaded: Condvar::new(),

@@ -332,20 +332,20 @@ impl Index {
             return Ok(());
         }
         let numbers: Vec<u64> = arrived.iter().map(|(number, _)| *number).collect();
-        // Which of them were given by a record up to this one.
-        let (mut known_at, mut taken) = (0, HashSet::new());
+        // Which of them were given, as of so many assigns: other changes of a busy account are no reason to look again.
+        let (mut as_of, mut taken) = (None, HashSet::new());
         loop {
             let mut state = self.lock_loaded(cell)?;
             let Some(fold) = state.head().fold.clone() else {
                 continue;
             };
             let (assigned, rests_on) = (fold.assigned, state.last_batch());
-            let row = &state.head().row;
-            if known_at != row.last_record && numbers.iter().any(|number| *number <= assigned) {
-                let row = row.clone();
+            let now = Some(state.assigns);
+            if as_of != now && numbers.iter().any(|number| *number <= assigned) {
+                let row = state.head().row.clone();
                 drop(state);
                 Switch::DeferredWaits.guard(|| self.log.commit(rests_on, ()).wait())?;
-                (known_at, taken) = (row.last_record, self.taken_by(&row, &numbers, true)?);
+                (as_of, taken) = (now, self.taken_by(&row, &numbers, true)?);
                 continue;
             }
             let mut draft = Draft::new(fold, self.log.options().host.now_ms());
@@ -365,6 +365,7 @@ impl Index {
             if let Some((batch, numbers)) = joined {
                 let head = records.finish(state.head().clone(), &numbers);
                 self.push(cell, &mut state, batch, head);
+                state.assigns += 1;
                 drop(state);
                 return self.log.commit(batch, ()).wait();
             }
