@@ -15,7 +15,7 @@ use std::time::Duration;
 use criterion::{Criterion, Throughput};
 use mailkeep::{Durability, Mailbox, Options, Store};
 use support::mail::{Seed, batch_lens, deliver_now, store};
-use support::raw::RawLog;
+use support::raw::{RawLog, SharedLog};
 use support::{Plan, Report, Target, folder, side};
 
 /// Messages that are delivered in turn, with the length of the batch that each becomes.
@@ -89,18 +89,26 @@ fn groups(criterion: &mut Criterion, sizes: &[(&str, Mails)]) {
     }
 }
 
-/// A store past its first segment, which grows: the next ones are prepared.
-fn used(path: &Path, mails: &Mails) -> (Store, Mailbox) {
+/// How long a log is when it is measured. The next segment is half as long: what is measured ends before the one after that
+/// is prepared, which is measured by `prepare`.
+const USED: u64 = 512 << 20;
+
+/// A store that has just begun a segment which was prepared, with room for all that is measured; the one before is sealed.
+fn used(path: &Path) -> (Store, Mailbox) {
     let open = store(path, Options::new());
     if !support::smoke() {
-        let mut ours = step(&open, mails, Durability::Written);
-        while open.0.stat().segments < 2 {
-            ours();
-            // Time for the store's own thread to prepare the next.
-            std::thread::sleep(Duration::from_micros(200));
+        let mails = Mails::new(Seed(3).mail(256));
+        let mut ours = step(&open, &mails, Durability::Durable);
+        let segments = || open.0.stat().segments;
+        let mut begun = segments();
+        while open.0.stat().log_bytes < USED || segments() == begun {
+            begun = segments();
+            (0..64).for_each(|_| ours());
+        }
+        while open.0.stat().sealed + 1 < segments() {
+            std::thread::sleep(Duration::from_millis(1));
         }
     }
-    open.0.sync().unwrap();
     open
 }
 
@@ -108,7 +116,7 @@ fn used(path: &Path, mails: &Mails) -> (Store, Mailbox) {
 fn durable(report: &mut Report, name: &str, mails: &Mails, steps: usize) {
     let dir = folder();
     let open = store(&dir.path().join("store"), Options::new());
-    let used = used(&dir.path().join("used"), mails);
+    let used = used(&dir.path().join("used"));
     let growing = RawLog::growing(&dir.path().join("growing"));
     let prewritten = RawLog::prewritten(&dir.path().join("prewritten"), 64 << 20);
     let plan = Plan {
@@ -162,50 +170,51 @@ fn written(report: &mut Report, name: &str, mails: &Mails, steps: usize) {
 }
 
 const THREADS: usize = 16;
-const EACH: usize = 16;
+const EACH: usize = 8;
 
-/// Sixteen threads that share syncs, against one thread that writes as many bytes with as many syncs.
+/// Hands each thread its part of `work`, message by message.
+fn in_threads(work: &[&[u8]], commit: impl Fn(&[u8]) + Sync) {
+    std::thread::scope(|threads| {
+        for piece in work.chunks(EACH) {
+            threads.spawn(|| piece.iter().for_each(|message| commit(message)));
+        }
+    });
+}
+
+/// Sixteen threads that share syncs.
 fn shared(report: &mut Report, name: &str, mails: &Mails) {
     let dir = folder();
-    let (store, inbox) = &used(&dir.path().join("store"), mails);
-    let before = inbox.view().unwrap().len();
-    let mut growing = RawLog::growing(&dir.path().join("growing"));
-    let mut prewritten = RawLog::prewritten(&dir.path().join("prewritten"), 64 << 20);
+    let (store, inbox) = &used(&dir.path().join("store"));
+    let before = (inbox.view().unwrap().len(), store.stat().batches);
+    let growing = SharedLog::new(RawLog::growing(&dir.path().join("growing")));
+    let zeroes = RawLog::prewritten(&dir.path().join("prewritten"), 64 << 20);
+    let prewritten = SharedLog::new(zeroes);
     let plan = Plan {
         rounds: 15,
         steps: 1,
         bytes: mails.mean() * (THREADS * EACH) as u64,
         ops: (THREADS * EACH) as u64,
     };
-    let work: Vec<(&[u8], usize)> = mails.turn().take(THREADS * EACH).collect();
+    let work: Vec<&[u8]> = mails
+        .turn()
+        .map(|(message, _)| message)
+        .take(THREADS * EACH)
+        .collect();
     let calls = Cell::new(0);
     let ours = || {
-        std::thread::scope(|threads| {
-            for piece in work.chunks(EACH) {
-                threads.spawn(move || {
-                    for (message, _) in piece {
-                        deliver_now(store, inbox, message, Durability::Durable);
-                    }
-                });
-            }
+        in_threads(&work, |message| {
+            deliver_now(store, inbox, message, Durability::Durable);
         });
         calls.set(calls.get() + 1);
     };
-    // How many syncs a call needs, counted ahead: counting looks at each message and takes time.
-    let counted = store.stat().batches;
-    (0..4).for_each(|_| ours());
-    let syncs = (store.stat().batches - counted).div_ceil(4) as usize;
-    let raw = |log: &mut RawLog| {
-        for piece in work.chunks(work.len().div_ceil(syncs)) {
-            let len = piece.iter().map(|(_, len)| len).sum();
-            log.write_all(piece.iter().map(|(message, _)| *message), len);
-            log.sync();
-        }
-    };
     let sides = &mut [
         side("ours", ours),
-        side("raw-growing", || raw(&mut growing)),
-        side("raw-prewritten", || raw(&mut prewritten)),
+        side("raw-growing", || {
+            in_threads(&work, |message| growing.commit(message))
+        }),
+        side("raw-prewritten", || {
+            in_threads(&work, |message| prewritten.commit(message))
+        }),
     ];
     let ratios = [
         ("ours", "raw-growing", Target::Tell),
@@ -217,14 +226,14 @@ fn shared(report: &mut Report, name: &str, mails: &Mails) {
         sides,
         &ratios,
     );
-    assert_eq!(
-        inbox.view().unwrap().len() - before,
-        calls.get() * work.len()
-    );
+    let delivered = calls.get() * work.len();
+    assert_eq!(inbox.view().unwrap().len() - before.0, delivered);
     if !support::smoke() {
-        let mean = work.len() as f64 / syncs as f64;
+        let share = |syncs: u64| delivered as f64 / syncs as f64;
         report.line(format!(
-            "note deliver/durable/16-threads/{name}: {mean:.1} deliveries share a sync"
+            "note deliver/durable/16-threads/{name}: {:.1} deliveries share a sync, {:.1} of raw-prewritten",
+            share(store.stat().batches - before.1),
+            share(prewritten.syncs()),
         ));
     }
 }

@@ -146,8 +146,9 @@ impl Options {
         self
     }
 
-    /// Whether segments are filled with zeroes ahead of the log while commits are small: a durable commit is then
-    /// one write and one flush. Costs a second write of each byte, off the commit path. Default: yes.
+    /// Whether segments are filled with zeroes ahead of the log, while commits are small or there are none: a durable commit
+    /// is then one write and one flush. Costs a second write of each byte, off the commit path, and the space of the segment
+    /// that is ready. Default: yes.
     #[must_use]
     pub fn prepare(mut self, prepare: bool) -> Self {
         self.prepare = prepare;

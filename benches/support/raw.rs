@@ -3,6 +3,7 @@
 use std::fs::{File, OpenOptions};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
+use std::sync::{Condvar, Mutex};
 
 /// A file that messages are written to one after the other.
 pub(crate) struct RawLog {
@@ -50,39 +51,98 @@ impl RawLog {
         self.put(len);
     }
 
-    /// The same for several messages in one write.
-    pub(crate) fn write_all<'a>(
-        &mut self,
-        messages: impl IntoIterator<Item = &'a [u8]>,
-        len: usize,
-    ) {
-        let mut at = 0;
-        for message in messages {
-            let crc = crc32c::crc32c(message);
-            let digest = blake3::hash(message);
-            let piece = &mut self.buffer[at..at + 36 + message.len()];
-            piece[..4].copy_from_slice(&crc.to_le_bytes());
-            piece[4..36].copy_from_slice(digest.as_bytes());
-            piece[36..].copy_from_slice(message);
-            at += 36 + message.len();
-        }
-        self.put(len.max(at));
-    }
-
     /// Writes `len` bytes, whatever they are.
     pub(crate) fn put(&mut self, len: usize) {
-        if self.prewritten && self.at + len as u64 > self.len {
+        let buffer = std::mem::take(&mut self.buffer);
+        self.append(&buffer[..len]);
+        self.buffer = buffer;
+    }
+
+    fn append(&mut self, bytes: &[u8]) {
+        let len = bytes.len() as u64;
+        if self.prewritten && self.at + len > self.len {
             self.at = 0;
         }
-        self.file
-            .write_all_at(&self.buffer[..len], self.at)
-            .unwrap();
-        self.at += len as u64;
+        self.file.write_all_at(bytes, self.at).unwrap();
+        self.at += len;
     }
 
     /// `fdatasync`.
     pub(crate) fn sync(&self) {
         self.file.sync_data().unwrap();
+    }
+}
+
+/// Bytes in front of each message of a [`SharedLog`].
+const HEAD: usize = 96;
+
+/// A file that many threads write to: who finds nobody writing writes for all that have come meanwhile, in one call, and syncs.
+pub(crate) struct SharedLog {
+    group: Mutex<Waiting>,
+    ended: Condvar,
+    log: Mutex<RawLog>,
+}
+
+struct Waiting {
+    bytes: Vec<u8>,
+    /// Number of the group that fills, and of the last one that is on the disk.
+    fills: u64,
+    done: u64,
+    led: bool,
+}
+
+impl SharedLog {
+    pub(crate) fn new(log: RawLog) -> Self {
+        let group = Waiting {
+            bytes: Vec::new(),
+            fills: 1,
+            done: 0,
+            led: false,
+        };
+        Self {
+            group: Mutex::new(group),
+            ended: Condvar::new(),
+            log: Mutex::new(log),
+        }
+    }
+
+    /// How many groups were synced.
+    pub(crate) fn syncs(&self) -> u64 {
+        self.group.lock().unwrap().done
+    }
+
+    /// Checksum and digest by each thread; on the disk when this returns.
+    pub(crate) fn commit(&self, message: &[u8]) {
+        let crc = crc32c::crc32c(message);
+        let digest = blake3::hash(message);
+        let mut group = self.group.lock().unwrap();
+        group.bytes.extend_from_slice(&crc.to_le_bytes());
+        group.bytes.extend_from_slice(digest.as_bytes());
+        group.bytes.extend_from_slice(&[0; HEAD - 36]);
+        group.bytes.extend_from_slice(message);
+        let mine = group.fills;
+        while group.done < mine {
+            if group.led {
+                group = self.ended.wait(group).unwrap();
+                continue;
+            }
+            group.led = true;
+            group.fills += 1;
+            let mut log = self.log.lock().unwrap();
+            // What the group before was made in is used again.
+            let mut bytes = std::mem::take(&mut log.buffer);
+            std::mem::swap(&mut bytes, &mut group.bytes);
+            group.bytes.clear();
+            let written = group.fills - 1;
+            drop(group);
+            log.append(&bytes);
+            log.sync();
+            log.buffer = bytes;
+            drop(log);
+            group = self.group.lock().unwrap();
+            (group.done, group.led) = (written, false);
+            self.ended.notify_all();
+        }
     }
 }
 

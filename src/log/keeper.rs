@@ -13,7 +13,7 @@ use crate::sync::{Condvar, Mutex};
 
 use super::Shared;
 use super::segment::Segment;
-use super::writer::Active;
+use super::writer::{Active, segment_len};
 use crate::error::{Error, Result};
 use crate::io::{File, Open};
 use crate::switch::Switch;
@@ -30,11 +30,11 @@ pub(super) struct Spare {
     pub(super) file: Arc<dyn File>,
 }
 
-/// Commits larger than this on average are bulk: writing each byte twice would cost more than it gains.
-const PREPARE_BELOW: u64 = 512 << 10;
+/// Commits larger than this on average are bulk: writing each byte twice meanwhile would cost more than it gains.
+const PREPARE_BELOW: u64 = 128 << 10;
 
 /// Zeroes that the disk is given at once: commits wait behind them.
-const FILL_AT_ONCE: u64 = 8 << 20;
+const FILL_AT_ONCE: u64 = 2 << 20;
 
 /// TAIL is synced when nothing was committed for this long; while batches are only written, about this often.
 const IDLE: Duration = Duration::from_millis(100);
@@ -105,7 +105,7 @@ impl Work {
         let news = !self.tail_dirty.swap(true, Ordering::Relaxed);
         let half = durable
             && self.prepare.load(Ordering::Relaxed)
-            && active.end * 2 > active.capacity
+            && active.is_half_full()
             && active.mean_batch() < PREPARE_BELOW;
         if half {
             // Asked once a segment: `reset_spare` arms it again.
@@ -119,6 +119,11 @@ impl Work {
             }
             self.wake.notify_all();
         }
+    }
+
+    #[cfg(test)]
+    pub(super) fn has_spare(&self) -> bool {
+        self.state.lock().spare.is_some()
     }
 
     pub(super) fn take_spare(&self) -> Option<Spare> {
@@ -220,6 +225,7 @@ impl Shared {
                 // even when there is no rest.
                 if timed_out && (now == seen || self.has_unsynced()) {
                     self.sync_tail();
+                    self.prepare_idle();
                 }
                 seen = now;
             } else {
@@ -258,6 +264,20 @@ impl Shared {
             if let Some(segment) = heal {
                 self.heal_or_leave(&segment);
             }
+        }
+    }
+
+    /// When nothing is committed a spare costs nobody anything, whatever the size of commits: the next ones find it.
+    fn prepare_idle(&self) {
+        let half = {
+            let writer = self.writer.lock();
+            let active = writer.active.as_ref();
+            // What is not synced gains nothing by it.
+            active.is_some_and(|active| active.is_half_full() && !active.unsynced)
+        };
+        if half && self.work.prepares {
+            let log_len = self.log_len.load(Ordering::Relaxed);
+            self.make_spare(segment_len(log_len, &self.options));
         }
     }
 

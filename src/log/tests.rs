@@ -8,6 +8,7 @@ mod footers;
 mod given;
 mod numbers;
 mod opening;
+mod preparing;
 mod reading;
 mod window;
 

@@ -75,6 +75,11 @@ impl Active {
     pub(super) fn mean_batch(&self) -> u64 {
         self.batch_bytes / self.batches.max(1)
     }
+
+    /// Whether the next segment is near.
+    pub(super) fn is_half_full(&self) -> bool {
+        self.end > self.capacity / 2
+    }
 }
 
 impl Writer {
