@@ -55,6 +55,8 @@ extern crate self as mailkeep;
 mod account;
 mod changes;
 mod deliver;
+#[cfg(test)]
+mod dice;
 mod directory;
 mod error;
 pub mod format;

@@ -116,7 +116,7 @@ impl Store {
             progress(at)
         };
         report.damage = self.recovery_damage();
-        let read = self.inner.log.verify(&mut report.damage, &mut tell)?;
+        let read = self.inner.log.verify(&mut report.damage, &mut tell);
         (report.segments, report.log_bytes) = (read.segments, read.bytes);
         report.returned = self.inner.index.returned()?;
         report.stopped = read.stopped || self.verify_messages(&mut report, &mut tell)?.is_break();

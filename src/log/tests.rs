@@ -16,6 +16,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use super::{Log, NewBody, NewRecord, Position, RecoveryReport, Replay, find_or_create, lock};
+use crate::dice::Dice;
 use crate::error::Result;
 use crate::format::change::{BodyAt, Change, Deliver};
 use crate::format::record::RecordHeader;
@@ -74,25 +75,9 @@ fn open(sim: &Sim, options: Options, from: Option<&Position>) -> Result<Opened> 
     Ok(Opened { log, report, seen })
 }
 
-/// Numbers that look random and are the same each time (xorshift).
-struct Random(u64);
-
-impl Random {
-    fn new(seed: u64) -> Self {
-        Self((seed + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15))
-    }
-
-    fn below(&mut self, most: u64) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0 % most
-    }
-}
-
 /// Writes random batches, and remembers what was written.
 struct Scribe {
-    random: Random,
+    random: Dice,
     last: HashMap<AccountId, u64>,
     /// By record number: the record, and the body that it brought.
     written: BTreeMap<u64, (RecordHeader, Change, Option<Vec<u8>>)>,
@@ -125,7 +110,7 @@ fn deliver(uid: u64, body: &[u8]) -> Change {
 impl Scribe {
     fn new(seed: u64) -> Self {
         Self {
-            random: Random::new(seed),
+            random: Dice::new(seed),
             last: HashMap::new(),
             written: BTreeMap::new(),
         }
@@ -242,7 +227,7 @@ fn written(seed: u64, batches: u64) -> (Sim, Scribe, Vec<(usize, Position)>) {
 fn written_by(
     seed: u64,
     batches: u64,
-    mut before: impl FnMut(&Sim, u64, &mut Random) -> Durability,
+    mut before: impl FnMut(&Sim, u64, &mut Dice) -> Durability,
 ) -> (Sim, Scribe, Vec<(usize, Position)>) {
     let sim = Sim::new();
     let opened = open(&sim, options(0), None).unwrap();

@@ -66,11 +66,11 @@ impl Log {
         &self,
         damage: &mut Vec<Damage>,
         tell: &mut dyn FnMut(u64) -> ControlFlow<()>,
-    ) -> Result<Checked> {
+    ) -> Checked {
         let shared = &self.shared;
         let mut checked = Checked::default();
         let mut check = Check { damage, tell };
-        let large = shared.check_small_files(&mut check)?;
+        let large = shared.check_small_files(&mut check);
         let segments = Arc::clone(&shared.segments.read());
         for segment in segments.iter() {
             checked.segments += 1;
@@ -81,14 +81,14 @@ impl Log {
             }
             if (check.tell)(segment.end()).is_break() {
                 checked.stopped = true;
-                return Ok(checked);
+                return checked;
             }
         }
         for number in large {
             checked.segments += 1;
             checked.bytes += shared.check_large(number, &mut check);
         }
-        Ok(checked)
+        checked
     }
 }
 
@@ -245,17 +245,37 @@ fn begin(digest: &[u8]) -> u64 {
 
 impl Shared {
     /// TAIL, MANIFEST's slots, SEGMENTS' head and edits. Returns the numbers of the segments of large bodies.
-    fn check_small_files(&self, check: &mut Check<'_>) -> Result<Vec<u64>> {
+    fn check_small_files(&self, check: &mut Check<'_>) -> Vec<u64> {
         self.check_tail(check);
         // Held so that no writer is in the middle of either file.
         let ledger = self.ledger.lock();
-        let manifest = &ledger.manifest;
-        let path = self.path(MANIFEST);
-        let io = |path: &str| {
-            let path = path.to_owned();
-            move |source| Error::io("read", path, source)
+        self.check_manifest(&ledger.manifest, check);
+        self.check_segments(ledger.manifest.edits, check)
+    }
+
+    /// A file that every store has, with its path. That it is not there is damage, and nothing that keeps the rest from being
+    /// read.
+    fn small_file(
+        &self,
+        name: &str,
+        needed: u64,
+        check: &mut Check<'_>,
+    ) -> Option<(String, Arc<dyn File>)> {
+        let path = self.path(name);
+        match self.storage.open(name, Open::Read) {
+            Ok(file) => return Some((path, file)),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                check.bad(&path, 0, 0, Fault::Short { len: 0, needed });
+            }
+            Err(_) => check.unread(&path, 0, needed),
+        }
+        None
+    }
+
+    fn check_manifest(&self, manifest: &Manifest, check: &mut Check<'_>) {
+        let Some((path, file)) = self.small_file(MANIFEST, 2 * PAGE as u64, check) else {
+            return;
         };
-        let file = self.storage.open(MANIFEST, Open::Read).map_err(io(&path))?;
         for slot in 0..2 {
             let at = slot * PAGE as u64;
             let mut page = vec![0; PAGE];
@@ -268,8 +288,14 @@ impl Shared {
                 }
             }
         }
-        let path = self.path(SEGMENTS);
-        let file = self.storage.open(SEGMENTS, Open::Read).map_err(io(&path))?;
+    }
+
+    /// The list's head and its first `edits` edits.
+    fn check_segments(&self, edits: u64, check: &mut Check<'_>) -> Vec<u64> {
+        let mut large = Vec::new();
+        let Some((path, file)) = self.small_file(SEGMENTS, segments::offset(edits), check) else {
+            return large;
+        };
         let mut head = vec![0; segments::EDIT_LEN];
         let head_end = segments::offset(0);
         if file.read_at(&mut head, 0).is_err() {
@@ -281,8 +307,7 @@ impl Shared {
                 Err(fault) => check.bad(&path, 0, head_end, fault),
             }
         }
-        let mut large = Vec::new();
-        for index in 0..manifest.edits {
+        for index in 0..edits {
             let at = segments::offset(index);
             let mut bytes = vec![0; segments::EDIT_LEN];
             if file.read_at(&mut bytes, at).is_err() {
@@ -298,20 +323,14 @@ impl Shared {
                 Err(fault) => check.bad(&path, at, at + segments::EDIT_LEN as u64, fault),
             }
         }
-        Ok(large)
+        large
     }
 
     /// TAIL's slots. One that is all zeroes was never written, or was not synced before a power cut; and one that a writer
     /// was writing is another one at the next look.
     fn check_tail(&self, check: &mut Check<'_>) {
-        let path = self.path(TAIL);
-        let file = match self.storage.open(TAIL, Open::Read) {
-            Ok(file) => file,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-                let (len, needed) = (0, tail::FILE_LEN);
-                return check.bad(&path, 0, 0, Fault::Short { len, needed });
-            }
-            Err(_) => return check.unread(&path, 0, tail::FILE_LEN),
+        let Some((path, file)) = self.small_file(TAIL, tail::FILE_LEN, check) else {
+            return;
         };
         for at in [0, PAGE] {
             let look = || {

@@ -290,6 +290,28 @@ fn files_missing_swapped_or_foreign() {
     }
 }
 
+/// Goal: one of the log's small files is removed below an open store: `verify` says which, and reads all the rest.
+/// Fails when: it ends with an error there, and the damage behind is not looked for.
+#[test]
+fn a_small_file_that_goes_is_told_with_the_rest() {
+    for name in ["MANIFEST", "SEGMENTS", "TAIL"] {
+        let sim = Sim::new();
+        let store = open(&sim, options_here(0)).unwrap();
+        for step in &steps()[..22] {
+            (step.run)(&store, step.durability).unwrap();
+        }
+        store.sync().unwrap();
+        let mut names = sim.files().into_keys();
+        let segment = names.find(|name| name.ends_with(".seg")).unwrap();
+        sim.zero_sector(&segment, 9);
+        sim.lose(name);
+        let report = store.verify(&mut |_| ControlFlow::Continue(())).unwrap();
+        let told = |path: &str| report.damage.iter().any(|bad| bad.path.ends_with(path));
+        assert!(told(name), "{name}: {:?}", report.damage);
+        assert!(told(&segment), "{name}: {:?}", report.damage);
+    }
+}
+
 /// With the loss accepted, the rest is served, and the store takes mail again.
 #[test]
 fn a_missing_segment_costs_itself() {

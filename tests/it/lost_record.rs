@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 
 use mailkeep::format::{PAGE, SECTOR};
-use mailkeep::{Accepted, Delivery, Mailbox, Recipient, UidSet};
+use mailkeep::{Accepted, Delivery, Mailbox, Options, Recipient, Store, UidSet};
 
 use crate::kit::{message, open, options};
 use crate::sim::{Op, Pending, Sim};
@@ -58,40 +58,58 @@ fn an_account_keeps_the_name_that_the_index_knows() {
     assert!(lost > 3, "{lost} records were lost");
 }
 
+/// How many messages are copied by one record.
+const COPIED: u32 = 40;
+
+/// Options under which no account's state is written between the records.
+fn plain(run: u64) -> Options {
+    options(run).chain_max(1000)
+}
+
+/// A store whose account `anna` has a mailbox `Lists` with copies of all that INBOX has.
+fn with_a_copy(sim: &Sim) -> (Store, Mailbox) {
+    let store = open(sim, plain(0)).unwrap();
+    let account = store.create_account("anna").unwrap();
+    let lists = account.create_mailbox("Lists").unwrap();
+    let inbox = account.inbox().unwrap();
+    for seed in 0..COPIED {
+        deliver(&store, &inbox, seed.into(), 100);
+    }
+    let copied = inbox.copy_to(&UidSet::full(), &lists).unwrap();
+    copied.wait().unwrap();
+    (store, inbox)
+}
+
+/// Delivers a message; its UID.
+fn deliver(store: &Store, to: &Mailbox, seed: u64, len: usize) -> u32 {
+    let kept = store.deliver(message(seed, len), [Delivery::to(to)]);
+    kept.unwrap().wait().unwrap().remove(0).unwrap().uid.get()
+}
+
+/// Delivers to what is left of `Lists`: none of the copies' UIDs is given again. Whether they are lost.
+fn gives_new_uids(store: &Store, what: &str) -> bool {
+    let Ok(lists) = store.account("anna").unwrap().mailbox("Lists") else {
+        return false;
+    };
+    let lost = lists.view().unwrap().is_empty();
+    let uid = deliver(store, &lists, 100, 100);
+    assert!(uid > COPIED, "{what}: {uid}");
+    lost
+}
+
 /// Goal: whichever sector of the log is lost, also that of a copy that gave out forty UIDs in one record: no UID is given
 /// again.
 /// Fails when: a lost record is taken for one that gave out a single UID.
 #[test]
 fn no_uid_of_a_lost_copy_is_given_again() {
-    const COPIED: u32 = 40;
-    let plain = |run| options(run).chain_max(1000);
     let sim = Sim::new();
-    let store = open(&sim, plain(0)).unwrap();
-    let account = store.create_account("anna").unwrap();
-    let lists = account.create_mailbox("Lists").unwrap();
-    let inbox = account.inbox().unwrap();
-    for seed in 0..COPIED {
-        let to = [Delivery::to(&inbox)];
-        let kept = store.deliver(message(seed.into(), 100), to).unwrap();
-        kept.wait().unwrap().remove(0).unwrap();
-    }
-    inbox
-        .copy_to(&UidSet::full(), &lists)
-        .unwrap()
-        .wait()
-        .unwrap();
-    let kept = store.deliver(message(99, 100), [Delivery::to(&inbox)]);
-    kept.unwrap().wait().unwrap().remove(0).unwrap();
+    let (store, inbox) = with_a_copy(&sim);
+    deliver(&store, &inbox, 99, 100);
     store.close().unwrap();
     let mut lost = 0;
     each_lost_sector(&sim, |sim, sector| {
         let store = open(sim, plain(1)).unwrap();
-        let lists = store.account("anna").unwrap().mailbox("Lists");
-        let Ok(lists) = lists else { return };
-        lost += u32::from(lists.view().unwrap().is_empty());
-        let kept = store.deliver(message(100, 100), [Delivery::to(&lists)]);
-        let uid = kept.unwrap().wait().unwrap().remove(0).unwrap().uid.get();
-        assert!(uid > COPIED, "sector {sector}: {uid}");
+        lost += u32::from(gives_new_uids(&store, &format!("sector {sector}")));
     });
     assert!(lost > 0, "the copy was never lost");
 }
@@ -101,23 +119,11 @@ fn no_uid_of_a_lost_copy_is_given_again() {
 /// Fails when: what was lost is taken for no longer than what is left of it.
 #[test]
 fn no_uid_is_given_again_where_nothing_is_left_of_a_copy() {
-    const COPIED: u32 = 40;
-    let plain = |run| options(run).chain_max(1000);
     for (later, cut) in [(false, false), (false, true), (true, false), (true, true)] {
         let sim = Sim::new();
-        let store = open(&sim, plain(0)).unwrap();
-        let account = store.create_account("anna").unwrap();
-        let lists = account.create_mailbox("Lists").unwrap();
-        let inbox = account.inbox().unwrap();
-        for seed in 0..COPIED {
-            let kept = store.deliver(message(seed.into(), 100), [Delivery::to(&inbox)]);
-            kept.unwrap().wait().unwrap().remove(0).unwrap();
-        }
-        let copied = inbox.copy_to(&UidSet::full(), &lists).unwrap();
-        copied.wait().unwrap();
+        let (store, inbox) = with_a_copy(&sim);
         if later {
-            let kept = store.deliver(message(99, 60_000), [Delivery::to(&inbox)]);
-            kept.unwrap().wait().unwrap().remove(0).unwrap();
+            deliver(&store, &inbox, 99, 60_000);
         }
         let files = sim.killed(sim.ops_len()).files();
         let mut segments = files.keys().filter(|name| name.ends_with(".seg"));
@@ -132,13 +138,8 @@ fn no_uid_is_given_again_where_nothing_is_left_of_a_copy() {
                 false => bytes[sector * SECTOR..].fill(0),
             });
             let store = open(&sim, plain(1).accept_loss(cut)).unwrap();
-            let Ok(lists) = store.account("anna").unwrap().mailbox("Lists") else {
-                continue;
-            };
-            lost += u32::from(lists.view().unwrap().is_empty());
-            let kept = store.deliver(message(100, 100), [Delivery::to(&lists)]);
-            let uid = kept.unwrap().wait().unwrap().remove(0).unwrap().uid.get();
-            assert!(uid > COPIED, "{later} {cut}, from sector {sector}: {uid}");
+            let what = format!("{later} {cut}, from sector {sector}");
+            lost += u32::from(gives_new_uids(&store, &what));
         }
         assert!(lost > 0, "{later} {cut}: the copy was never lost");
     }
@@ -152,12 +153,8 @@ fn damage_in_front_of_a_torn_batch_is_told() {
     let sim = Sim::new();
     let store = open(&sim, options(0)).unwrap();
     let inbox = store.create_account("anna").unwrap().inbox().unwrap();
-    let deliver = |inbox: &Mailbox, seed, len| {
-        let kept = inbox.append(message(seed, len), Delivery::to(inbox));
-        kept.unwrap().wait().unwrap().uid.get()
-    };
-    let lost = [1, 2].map(|seed| deliver(&inbox, seed, 100))[1];
-    deliver(&inbox, 3, 5000);
+    let lost = [1, 2].map(|seed| deliver(&store, &inbox, seed, 100))[1];
+    deliver(&store, &inbox, 3, 5000);
     drop((inbox, store));
     let ops = sim.ops();
     let is_batch =
@@ -185,8 +182,9 @@ fn damage_in_front_of_a_torn_batch_is_told() {
             "{}",
             store.recovery()
         );
-        assert_eq!(account.inbox().unwrap().view().unwrap().len(), run as usize);
-        assert!(given.insert(deliver(&account.inbox().unwrap(), 10 + run, 100)));
+        let inbox = account.inbox().unwrap();
+        assert_eq!(inbox.view().unwrap().len(), run as usize);
+        assert!(given.insert(deliver(&store, &inbox, 10 + run, 100)));
     }
 }
 
@@ -226,17 +224,12 @@ fn the_later_account_of_a_name_keeps_it() {
 /// Fails when: the file's end is taken for a disk that does not give what it has, and the account waits for that for ever.
 #[test]
 fn a_length_that_leads_behind_the_file_is_damage() {
-    let plain = |run| options(run).chain_max(1000);
     let sim = Sim::new();
     let store = open(&sim, plain(0)).unwrap();
     let account = store.create_account("anna").unwrap();
     account.create_mailbox("Lists").unwrap();
     for seed in 0..3 {
-        let kept = store.deliver(
-            message(seed, 700),
-            [Delivery::to(&account.inbox().unwrap())],
-        );
-        kept.unwrap().wait().unwrap().remove(0).unwrap();
+        deliver(&store, &account.inbox().unwrap(), seed, 700);
     }
     drop(account);
     let files = sim.files();
@@ -245,8 +238,7 @@ fn a_length_that_leads_behind_the_file_is_damage() {
     // Where a record lies a footer tells, so that its length is read before anything else of it.
     let other = store.create_account("berta").unwrap().inbox().unwrap();
     for seed in 10..12 {
-        let kept = store.deliver(message(seed, 60_000), [Delivery::to(&other)]);
-        kept.unwrap().wait().unwrap().remove(0).unwrap();
+        deliver(&store, &other, seed, 60_000);
     }
     drop(other);
     store.close().unwrap();
@@ -272,14 +264,12 @@ fn a_length_that_leads_behind_the_file_is_damage() {
 /// nothing because all that made it is lost.
 #[test]
 fn what_is_listed_is_found_by_its_name() {
-    let plain = |run| options(run).chain_max(1000);
     let sim = Sim::new();
     let store = open(&sim, plain(0)).unwrap();
     let account = store.create_account("anna").unwrap();
     for name in ["a", "a/b", "a/b/c", "d"] {
         let made = account.create_mailbox(name).unwrap();
-        let kept = store.deliver(message(1, 100), [Delivery::to(&made)]);
-        kept.unwrap().wait().unwrap().remove(0).unwrap();
+        deliver(&store, &made, 1, 100);
     }
     account.create_mailbox("x").unwrap();
     account.create_mailbox("x/y").unwrap();

@@ -5,7 +5,7 @@ use std::sync::mpsc::channel;
 use std::time::Duration;
 
 use super::sim::{Call, Fault, Sim};
-use super::{Random, Scribe, account, open, options, readable, written, written_by};
+use super::{Dice, Scribe, account, open, options, readable, written, written_by};
 use crate::format::segment::SegmentHeader;
 use crate::log::{Log, Position, segment_name};
 use crate::options::Durability;
@@ -55,7 +55,7 @@ fn compare(disk: &Sim, position: &Position) {
 fn from_a_position_is_as_from_the_front() {
     for seed in 0..6 {
         let (sim, _, positions) = written(seed, 40);
-        let mut random = Random::new(seed);
+        let mut random = Dice::new(seed);
         for (taken, position) in &positions {
             compare(&sim, position);
             for _ in 0..3 {
@@ -74,7 +74,7 @@ fn from_a_position_is_as_from_the_front() {
 #[test]
 fn damage_behind_a_position_is_found() {
     let (sim, _, positions) = written(3, 40);
-    let mut random = Random::new(5);
+    let mut random = Dice::new(5);
     for (_, position) in &positions {
         for _ in 0..12 {
             let mut files = sim.files();

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 
 use super::sim::Sim;
-use super::{Random, Scribe, account, open, options, written};
+use super::{Dice, Scribe, account, open, options, written};
 use crate::format::change::Change;
 use crate::log::{Log, Position, segment_name};
 use crate::mail::AccountId;
@@ -47,7 +47,7 @@ fn a_chain_is_what_was_written() {
     for from in [None, Some(&last)] {
         let opened = open(&sim, options(50), from).unwrap();
         let next = opened.log.stat().next_record;
-        let mut random = Random::new(1);
+        let mut random = Dice::new(1);
         for index in 0..6 {
             let id = account(index);
             let all = numbers_of(&scribe, id);
@@ -134,9 +134,9 @@ fn footers_tell_the_accounts_of_a_range() {
         AccountId::from_bytes([0; 16]),
         AccountId::from_bytes([255; 16]),
     );
-    let mut random = Random::new(4);
+    let mut random = Dice::new(4);
     for _ in 0..60 {
-        let pick = |random: &mut Random| {
+        let pick = |random: &mut Dice| {
             let at = random.below(segments.len() as u64 - 1);
             segments[usize::try_from(at).unwrap()].first_record
         };

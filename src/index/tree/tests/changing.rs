@@ -6,25 +6,10 @@ use std::sync::Arc;
 
 use super::super::*;
 use super::{Pairs, check, rows};
-
-/// A generator of numbers that a test can replay.
-struct Random(u64);
-
-impl Random {
-    fn new(seed: u64) -> Self {
-        Self((seed + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15))
-    }
-
-    fn below(&mut self, most: u64) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        (self.0.wrapping_mul(0x2545_F491_4F6C_DD1D) >> 16) % most
-    }
-}
+use crate::dice::Dice;
 
 /// Runs `act` with each seed, and says which one it was that failed.
-fn seeds(act: impl Fn(&mut Random)) {
+fn seeds(act: impl Fn(&mut Dice)) {
     let env = |name: &str, default| {
         let text = std::env::var(name).ok();
         text.map_or(default, |text| text.parse().unwrap())
@@ -32,14 +17,14 @@ fn seeds(act: impl Fn(&mut Random)) {
     let first = env("MAILKEEP_SEED", 1);
     for seed in first..first + env("MAILKEEP_ROUNDS", 60) {
         println!("seed {seed}");
-        act(&mut Random::new(seed));
+        act(&mut Dice::new(seed));
     }
 }
 
 type Model = BTreeMap<u64, u64>;
 
 /// Rows with runs of keys and holes in between, and removals behind them: leaves of all fillings. Keys up to the highest.
-fn grown(random: &mut Random) -> (Tree<Pairs>, Model) {
+fn grown(random: &mut Dice) -> (Tree<Pairs>, Model) {
     let (mut tree, mut model) = (Tree::default(), Model::new());
     let mut key = match random.below(2) {
         0 => 0,
@@ -83,8 +68,8 @@ fn all(model: &Model) -> Vec<(u64, u64)> {
 }
 
 /// A range of keys, of any kind: short, wide, in a hole, backwards, up to the ends.
-fn range(random: &mut Random, model: &Model) -> RangeInclusive<u64> {
-    let key = |random: &mut Random| {
+fn range(random: &mut Dice, model: &Model) -> RangeInclusive<u64> {
+    let key = |random: &mut Dice| {
         let at = random.below(model.len() as u64 + 1);
         let near = model.keys().nth(usize::try_from(at).unwrap());
         let near = near.copied().unwrap_or(random.below(2) * u64::MAX);
