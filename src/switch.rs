@@ -396,6 +396,8 @@ switches! {
     FooterGiven,
     /// Who is not found is not said to be gone.
     SearchGiven,
+    /// Of a sealed segment the last numbers are lost where nothing is left of their records.
+    SealedNumbers,
     /// No run is made without it.
     RebuildGiven,
     /// No rows are shown without it.

@@ -152,7 +152,9 @@ impl Log {
         let scanner = segment.scanner()?;
         let mut scanner = scanner.with_window(WINDOW);
         let survey = scanner.survey(PAGE as u64);
-        let behind = scanner.written_from(survey.end).is_some();
+        // Of a sealed segment it is known which number was the last; of another one what is written has to tell.
+        let behind = segment.is_listed_sealed() && Switch::SealedNumbers.on()
+            || scanner.written_from(survey.end).is_some();
         let given = given(segment, &survey, behind.then_some(scanner.reach));
         let next = given.last().map_or(0, |last| last.end);
         let numbers = records.start.max(segment.first_record())..records.end.min(next);
@@ -252,7 +254,7 @@ fn accounts_of(
 }
 
 /// The numbers that records of the segment have or had, in ranges, ascending. What no range holds was burned by batches
-/// that failed. `behind`: something was written behind the last sound batch, with numbers below this at most.
+/// that failed. `behind`: there were numbers behind the last sound batch, below this at most.
 fn given(segment: &Segment, survey: &Survey, behind: Option<u64>) -> Vec<Range<u64>> {
     let mut ranges = Vec::new();
     let mut next = segment.first_record();

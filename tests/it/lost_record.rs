@@ -2,6 +2,7 @@
 //! name: mail for it is not refused. The one that gave out many UIDs: none of them is given again.
 
 use std::collections::BTreeSet;
+use std::ops::ControlFlow;
 
 use mailkeep::format::{PAGE, SECTOR};
 use mailkeep::{Accepted, Delivery, Mailbox, Options, Recipient, Store, UidSet};
@@ -142,6 +143,47 @@ fn no_uid_is_given_again_where_nothing_is_left_of_a_copy() {
             lost += u32::from(gives_new_uids(&store, &what));
         }
         assert!(lost > 0, "{later} {cut}: the copy was never lost");
+    }
+}
+
+/// Goal: of the last batch of a sealed segment nothing is left but zeroes, its footer is sound or not, and the index is made
+/// again: the loss is told, no UID is given again.
+/// Fails when: the segment is read from its batches, and what they do not say was never there.
+#[test]
+fn the_last_batch_of_a_sealed_segment_is_missed() {
+    for sound in [true, false] {
+        let sim = Sim::new();
+        let store = open(&sim, options(0)).unwrap();
+        let inbox = store.create_account("anna").unwrap().inbox().unwrap();
+        let other = store.create_account("berta").unwrap().inbox().unwrap();
+        let last = [1, 2, 3].map(|seed| deliver(&store, &inbox, seed, 100))[2];
+        let before = sim.files();
+        let name = before.keys().find(|name| name.ends_with(".seg")).unwrap();
+        let mut heads = (PAGE..before[name].len()).step_by(SECTOR);
+        let is_head = |at: &usize| before[name][*at..].starts_with(b"MKBATCH1");
+        let head = heads.rfind(is_head).unwrap();
+        // What comes next begins another segment.
+        deliver(&store, &other, 9, 60_000);
+        assert!(store.stat().sealed > 0);
+        store.close().unwrap();
+        let len = before[name].len();
+        sim.damage_if_there(name, |bytes| {
+            bytes[head..len].fill(0);
+            if !sound {
+                let trailer = bytes.len() - PAGE;
+                bytes[trailer..].fill(0);
+            }
+        });
+        let store = open(&sim, options(1).rebuild(true)).unwrap();
+        store
+            .wait_rebuilt(&mut |_| ControlFlow::Continue(()))
+            .unwrap();
+        let told = store.recovery().holes.len() as u64 + store.health().lost_records;
+        assert!(told > 0, "{sound}: {:?}", store.recovery());
+        let inbox = store.account("anna").unwrap().inbox().unwrap();
+        assert_eq!(inbox.view().unwrap().len(), 2);
+        let uid = deliver(&store, &inbox, 4, 100);
+        assert!(uid > last, "{sound}: {uid}");
     }
 }
 

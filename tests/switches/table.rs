@@ -730,6 +730,10 @@ pub(crate) const TABLE: &[(Switch, By)] = &[
         By::Lib("log::tests::given::no_search_says_that_who_was_not_given_is_not_there"),
     ),
     (
+        Switch::SealedNumbers,
+        By::It("lost_record::the_last_batch_of_a_sealed_segment_is_missed"),
+    ),
+    (
         Switch::RebuildGiven,
         By::It("deferral::nothing_is_saved_of_what_could_not_be_read"),
     ),

@@ -2,6 +2,7 @@
 
 use std::ops::ControlFlow;
 
+use super::given::{heads, middle};
 use super::sim::Sim;
 use super::{Scribe, open, options, written};
 use crate::Error;
@@ -138,4 +139,34 @@ fn a_forged_batch_is_told_by_verify() {
     let go_on = &mut |_| ControlFlow::Continue(());
     opened.log.verify(&mut damage, go_on);
     assert_eq!(damage.len(), 1, "{damage:?}");
+}
+
+/// Of the last batch nothing is left, and the footer is made again: its records are as lost as before.
+#[test]
+fn a_footer_that_is_made_again_knows_of_a_lost_end() {
+    let (sim, scribe, last, _) = store();
+    let (name, segment) = middle(&sim, &last);
+    let mut files = sim.files();
+    let file = files.get_mut(&name).unwrap();
+    let head = heads(file).pop().unwrap();
+    file[head..usize::try_from(segment.len).unwrap()].fill(0);
+    let trailer_at = file.len() - PAGE;
+    file[trailer_at..].fill(0);
+    let disk = Sim::from_files(files);
+    let opened = open(&disk, options(50), Some(&last)).unwrap();
+    let lost = || {
+        let mut each = |_: &_, _: &_| ControlFlow::Continue(());
+        let all = 0..u64::MAX;
+        let scan = opened.log.scan_segment(segment.number, all, &mut each);
+        scan.unwrap().lost
+    };
+    let before = lost();
+    let end = scribe.written.range(..segment.next_record).next_back();
+    assert_eq!(before.last(), end.map(|(number, _)| number));
+    // Asking for a record shows that the footer is bad; the next commit has it made again.
+    opened.log.record(segment.first_record).unwrap();
+    Scribe::new(8).write(&opened.log, Durability::Durable, 10);
+    let healed = disk.files().remove(&name).unwrap();
+    assert!(healed[trailer_at..].iter().any(|byte| *byte != 0));
+    assert_eq!(lost(), before);
 }

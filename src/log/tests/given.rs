@@ -25,7 +25,7 @@ fn store(sealed: bool) -> (Sim, Scribe, Position) {
 }
 
 /// A segment in the middle, of which no opening at the position reads anything.
-fn middle(sim: &Sim, last: &Position) -> (String, SegmentInfo) {
+pub(super) fn middle(sim: &Sim, last: &Position) -> (String, SegmentInfo) {
     let opened = open(sim, options(40).read_only(true), Some(last)).unwrap();
     let segments = opened.log.segments();
     let segment = segments[segments.len() / 2];
@@ -34,7 +34,7 @@ fn middle(sim: &Sim, last: &Position) -> (String, SegmentInfo) {
 }
 
 /// Where batches begin.
-fn heads(file: &[u8]) -> Vec<usize> {
+pub(super) fn heads(file: &[u8]) -> Vec<usize> {
     let sectors = (8..file.len() / 512).map(|sector| sector * 512);
     sectors
         .filter(|at| file[*at..].starts_with(b"MKBATCH1"))

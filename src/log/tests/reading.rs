@@ -218,12 +218,17 @@ fn a_scan_shows_every_record_and_names_what_is_lost() {
             let (there, gone): (Vec<u64>, Vec<u64>) = given
                 .map(|(number, _)| *number)
                 .partition(|number| seen.contains(number));
-            assert_eq!(scanned.lost, gone, "{segment:?}");
-            assert!(
-                there
-                    .iter()
-                    .all(|number| opened.log.record(*number).is_ok())
-            );
+            // What the opening has told of already leaves no trace at the end of a segment that is not sealed.
+            let told = |number: &u64| {
+                let mut holes = opened.report.holes.iter();
+                holes.any(|hole| (hole.first_lost..=hole.last_lost).contains(number))
+            };
+            let missed = gone.iter().filter(|number| !told(number));
+            assert!(missed.eq(scanned.lost.iter().filter(|number| !told(number))));
+            for number in there {
+                let record = opened.log.record(number);
+                assert!(record.is_ok(), "{number} in {segment:?}: {record:?}");
+            }
             lost += gone.len();
         }
         lost
