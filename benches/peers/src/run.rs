@@ -58,6 +58,9 @@ impl Results {
     }
 }
 
+/// How long the disk is left alone before each step.
+const SETTLE: Duration = Duration::from_secs(1);
+
 impl Run {
     pub(crate) fn go(&self) -> Result<Results> {
         let mut results = Results::default();
@@ -102,7 +105,16 @@ impl Run {
         Ok(())
     }
 
+    /// Lets the disk do what is left of the step before: what it wrote goes out, and what was removed is discarded.
+    fn settle(&self) {
+        rustix::fs::sync();
+        if !self.quick {
+            std::thread::sleep(SETTLE);
+        }
+    }
+
     fn step(&self, folder: &Path, workload: Workload, way: Way, round: usize, to: &mut Results) {
+        self.settle();
         let name = format!("round {}, {}, {}", round + 1, workload.name, way.name());
         let start = Instant::now();
         match self.try_step(folder, workload, way) {
