@@ -322,13 +322,17 @@ impl Fold {
     /// could not be told from each other.
     fn make_way(&mut self, header: &RecordHeader, parent: u32, name: &str) {
         let other = self.child(parent, name);
-        let Some(other) = other.filter(|id| *id != header.mailbox && *id != INBOX_ID) else {
-            return;
-        };
-        self.remember_name(other);
-        if let Some(mailbox) = self.mailbox_mut(other) {
-            (mailbox.parent, mailbox.name) = (0, format!("Recovered {other}").into());
-            mailbox.modseq = mailbox.modseq.max(header.modseq);
+        if let Some(other) = other.filter(|id| *id != header.mailbox && *id != INBOX_ID) {
+            self.recover(other, header.modseq);
+        }
+    }
+
+    /// Gives a mailbox a name by which it is found.
+    fn recover(&mut self, id: u32, modseq: u64) {
+        self.remember_name(id);
+        if let Some(mailbox) = self.mailbox_mut(id) {
+            (mailbox.parent, mailbox.name) = (0, format!("Recovered {id}").into());
+            mailbox.modseq = mailbox.modseq.max(modseq);
         }
     }
 
@@ -360,6 +364,15 @@ impl Fold {
     }
 
     fn delete_mailbox(&mut self, id: u32, modseq: u64) {
+        // One with others below it is not deleted: those that are there were deleted or renamed by records that are lost.
+        let below = self.mailboxes.iter();
+        let below: Vec<u32> = below
+            .filter(|(_, mailbox)| mailbox.parent == id && id != 0)
+            .map(|(below, _)| *below)
+            .collect();
+        for below in below {
+            self.recover(below, modseq);
+        }
         self.remember_name(id);
         if let Some(mailbox) = Arc::make_mut(&mut self.mailboxes).remove(&id) {
             self.destroyed.push(id, modseq);

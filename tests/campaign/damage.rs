@@ -1,9 +1,10 @@
-//! A power cut, and besides one sector of what had been made durable is not what it was: zeroes, half zeroes, or what it
-//! held before. All that the sector does not hold is there and equal; what is missing is told; no number is given twice.
+//! A power cut, and besides one sector of what had been made durable, or up to a page of them, is not what it was: zeroes, half
+//! zeroes, or what it held before; the index is there or is made again. All that the sector does not hold is there and equal; what is missing is told; no number is given twice.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::{ControlFlow, Range};
 
+use mailkeep::format::PAGE;
 use mailkeep::{AccountId, Delivery, Error, Store};
 
 use crate::cuts::{Bounds, choices, chosen, late, tell};
@@ -44,14 +45,16 @@ fn between(work: &Work, bounds: Bounds) -> impl Iterator<Item = &World> {
     under_way.flat_map(|shown| &shown.between)
 }
 
-/// A disk with one sector that is not what it was.
+/// A disk with sectors that are not what they were.
 struct Damaged {
     disk: Image,
     hit: Hit,
+    /// Whether the index is made again, too.
+    rebuild: bool,
     what: String,
 }
 
-/// Damages a sector that was durable here and that nothing undecided touches.
+/// Damages sectors that were durable here and that nothing undecided touches.
 fn damaged(point: &CrashPoint, disk: Image, older: &[Image], dice: &mut Dice) -> Option<Damaged> {
     let (durable, all) = (point.image(&mut |_| false), point.image(&mut |_| true));
     let segments = dice.below(4) > 0;
@@ -63,7 +66,14 @@ fn damaged(point: &CrashPoint, disk: Image, older: &[Image], dice: &mut Dice) ->
     let content = durable.content(name)?;
     let written = content.iter().rposition(|byte| *byte != 0)?;
     let sector = dice.below(written / SECTOR + 1);
-    let range = sector * SECTOR..content.len().min((sector + 1) * SECTOR);
+    let count = if dice.below(4) == 0 {
+        1 + dice.below(PAGE / SECTOR)
+    } else {
+        1
+    };
+    let sectors = sector..written / SECTOR + 1;
+    let sectors = sectors.start..sectors.end.min(sector + count);
+    let range = sector * SECTOR..content.len().min(sectors.end * SECTOR);
     let sector_of = |disk: &Image| Some(disk.content(name)?.get(range.clone())?.to_vec());
     let before = sector_of(&durable)?;
     if [&disk, &all].map(|disk| sector_of(disk).as_ref() == Some(&before)) != [true, true] {
@@ -84,13 +94,15 @@ fn damaged(point: &CrashPoint, disk: Image, older: &[Image], dice: &mut Dice) ->
             ("older", known.find(|known| *known != before)?)
         }
     };
-    let hit = hit(&durable, name, sector);
+    let hit = Hit::of(sectors.clone().map(|sector| hit(&durable, name, sector)));
+    let rebuild = dice.below(4) == 0;
     let mut disk = disk;
     disk.edit(name)[range].copy_from_slice(&after);
     (after != before).then(|| Damaged {
         disk,
-        what: format!("{name} sector {sector} {how}: {hit:?}"),
+        what: format!("{name} sectors {sectors:?} {how}, rebuild {rebuild}: {hit:?}"),
         hit,
+        rebuild,
     })
 }
 
@@ -244,9 +256,15 @@ fn deliver(
 /// Opens a damaged disk and looks at all of it.
 fn opens(work: &Work, damaged: Damaged, op: usize, tally: &mut Tally) {
     let bounds = Bounds::of(work, op, false);
-    let Damaged { disk, hit, what } = damaged;
+    let Damaged {
+        disk,
+        hit,
+        rebuild,
+        what,
+    } = damaged;
     let disk = Sim::from_image(disk);
-    let store = match Store::open_on(disk.storage(), work.setup.options(1000)) {
+    let options = work.setup.options(1000).rebuild(rebuild);
+    let store = match Store::open_on(disk.storage(), options) {
         Ok(store) => store,
         Err(error) => {
             let typed = matches!(error, Error::Damaged { .. } | Error::Incomplete { .. });
@@ -255,6 +273,10 @@ fn opens(work: &Work, damaged: Damaged, op: usize, tally: &mut Tally) {
             return;
         }
     };
+    if rebuild {
+        let rebuilt = store.wait_rebuilt(&mut |_| ControlFlow::Continue(()));
+        rebuilt.unwrap_or_else(|error| panic!("{what}: {error:?}"));
+    }
     let found = look_at_damaged(&store, &work.messages);
     let found = found.unwrap_or_else(|error| panic!("{what}: {error:?}"));
     let compared = compare(work, &found, (op, bounds), &hit);

@@ -12,7 +12,7 @@ use mailkeep::format::{PAGE, SECTOR};
 
 use crate::sim::Image;
 
-/// What the damage of a sector may take.
+/// What the damage of a sector, or of several, may take.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Hit {
     /// A file that is kept once and that the store may have to refuse: MANIFEST, SEGMENTS, TAIL.
@@ -26,6 +26,20 @@ pub(crate) struct Hit {
     pub(crate) anybody: bool,
     /// Messages whose bytes are there.
     pub(crate) messages: BTreeSet<usize>,
+}
+
+impl Hit {
+    /// Of all of these.
+    pub(crate) fn of(hits: impl Iterator<Item = Self>) -> Self {
+        hits.fold(Self::default(), |mut all, one| {
+            all.list |= one.list;
+            all.unsure |= one.unsure;
+            all.anybody |= one.anybody;
+            all.accounts.extend(one.accounts);
+            all.messages.extend(one.messages);
+            all
+        })
+    }
 }
 
 /// What the sector at `sector * 512` of a file is, before it is damaged.

@@ -318,6 +318,12 @@ fn what_is_listed_is_found_by_its_name() {
     account.delete_mailbox("d").unwrap();
     account.create_mailbox("d").unwrap();
     account.rename_mailbox("d", "e").unwrap();
+    for name in ["p", "p/q"] {
+        account.create_mailbox(name).unwrap();
+    }
+    for name in ["p/q", "p"] {
+        account.delete_mailbox(name).unwrap();
+    }
     account.create_mailbox("d").unwrap();
     account.rename_mailbox("a", "f").unwrap();
     store.create_account("berta").unwrap();
