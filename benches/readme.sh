@@ -1,11 +1,11 @@
 #!/bin/sh
 # Runs the benches and writes what they found into README.md, between its marks. For a machine on which nothing else runs;
-# takes about half an hour and 5 GB of room below MAILKEEP_BENCH_DIR, or below Cargo's target folder.
+# takes about five minutes on two processors once it is built, and 5 GB of room below MAILKEEP_BENCH_DIR, or below Cargo's target folder.
 #
 #   sh benches/readme.sh [--realtime]
 #
-# --realtime: under `chrt -f 1`, which must be allowed. Without it a sync on a virtual machine waits for a tick of the
-# scheduler. The figures stay in numbers.json in Cargo's target folder: the last command here makes the section from them.
+# --realtime: under `chrt -f 1`, which must be allowed: for a virtual machine that is busy, where without it a sync waits for a
+# tick of the scheduler. The figures stay in numbers.json in Cargo's target folder: the last command here makes the section from them.
 set -eu
 cd "$(dirname "$0")/.."
 target=${CARGO_TARGET_DIR:-$PWD/target}

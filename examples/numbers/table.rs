@@ -161,8 +161,8 @@ pub(crate) fn numbers(found: &str, machine: &str) -> Result<String, String> {
         "Written by `sh benches/readme.sh` from one run: {machine}.\n\
          Medians of {rounds} rounds, in which ours and the raw loop take turns on the same file system, with the smallest and the\n\
          largest. The raw loop computes the same CRC-32C and BLAKE3, writes the same bytes in one call and, where durable, calls\n\
-         `fdatasync`; that of 16 threads shares syncs among as many. *Mail-sized* is log-normal, median 8 KiB, mean 40 KB. Ours\n\
-         delivers into a segment that was prepared before. A raw file never changes segments and is never sealed.\n"
+         `fdatasync`; that of 16 threads shares syncs among as many. *Mail-sized* is log-normal, median 8 KiB, mean 40 KB. What\n\
+         is durable goes into a segment that was prepared before. A raw file never changes segments and is never sealed.\n"
     );
     for part in PARTS {
         let _ = write!(

@@ -1,5 +1,6 @@
 //! A power cut, and besides one sector of what had been made durable, or up to a page of them, is not what it was: zeroes, half
-//! zeroes, or what it held before; the index is there or is made again. All that the sector does not hold is there and equal; what is missing is told; no number is given twice.
+//! zeroes, or what it held before; the index is there or is made again. All that the sectors do not hold is there and equal; what
+//! is missing is told; no number is given twice.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::{ControlFlow, Range};
@@ -66,13 +67,12 @@ fn damaged(point: &CrashPoint, disk: Image, older: &[Image], dice: &mut Dice) ->
     let content = durable.content(name)?;
     let written = content.iter().rposition(|byte| *byte != 0)?;
     let sector = dice.below(written / SECTOR + 1);
-    let count = if dice.below(4) == 0 {
-        1 + dice.below(PAGE / SECTOR)
+    let more = if dice.below(4) == 0 {
+        dice.below(PAGE / SECTOR)
     } else {
-        1
+        0
     };
-    let sectors = sector..written / SECTOR + 1;
-    let sectors = sectors.start..sectors.end.min(sector + count);
+    let sectors = sector..(sector + more).min(written / SECTOR) + 1;
     let range = sector * SECTOR..content.len().min(sectors.end * SECTOR);
     let sector_of = |disk: &Image| Some(disk.content(name)?.get(range.clone())?.to_vec());
     let before = sector_of(&durable)?;
