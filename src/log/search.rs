@@ -142,9 +142,10 @@ impl Log {
         each: &mut dyn FnMut(&RecordHeader, &Change) -> ControlFlow<()>,
     ) -> Result<SegmentScan> {
         let segments = Arc::clone(&self.shared.segments.read());
-        let segment = segments.iter().find(|segment| segment.number() == number);
-        let segment =
-            segment.ok_or_else(|| Error::fault(self.shared.path("log"), 0, Fault::Lost))?;
+        let at = segments.iter().position(|one| one.number() == number);
+        let Some((at, segment)) = at.and_then(|at| Some((at, segments.get(at)?))) else {
+            return Err(Error::fault(self.shared.path("log"), 0, Fault::Lost));
+        };
         segment.check_header()?;
         if segment.end() == 0 {
             segment.settle()?;
@@ -152,9 +153,11 @@ impl Log {
         let scanner = segment.scanner()?;
         let mut scanner = scanner.with_window(WINDOW);
         let survey = scanner.survey(PAGE as u64);
-        // Of a sealed segment it is known which number was the last; of another one what is written has to tell.
+        // Of a sealed segment it is known which number was the last; of another one what is written has to tell, there or in
+        // the next one.
         let behind = segment.is_listed_sealed() && Switch::SealedNumbers.on()
-            || scanner.written_from(survey.end).is_some();
+            || scanner.written_from(survey.end).is_some()
+            || is_end_lost(&segments, at, &survey);
         let given = given(segment, &survey, behind.then_some(scanner.reach));
         let next = given.last().map_or(0, |last| last.end);
         let numbers = records.start.max(segment.first_record())..records.end.min(next);
@@ -189,6 +192,26 @@ impl Log {
             }),
         }
     }
+}
+
+/// Whether the last sound batch of the segment at index `at` was not its last one: the first batch behind it names another.
+pub(super) fn is_end_lost(segments: &[Arc<Segment>], at: usize, survey: &Survey) -> bool {
+    let Some(last) = survey.batches.last() else {
+        return false;
+    };
+    for next in segments.get(at + 1..).unwrap_or_default() {
+        let Ok(mut scanner) = next.scanner() else {
+            return false;
+        };
+        if let Some(first) = scanner.next_batch(PAGE as u64) {
+            return first.offset == PAGE as u64 && first.head.previous != last.head.crc();
+        }
+        // One may be empty: made before a crash, or given up at its first batch.
+        if scanner.written_from(PAGE as u64).is_some() {
+            return false;
+        }
+    }
+    false
 }
 
 /// The numbers of an account's records in a segment, ascending.

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::ledger::{MANIFEST, SEGMENTS};
 use super::recovery::TAIL;
 use super::scan::digest;
+use super::search::is_end_lost;
 use super::segment::Segment;
 use super::{Log, Shared, segment_name};
 use crate::error::{Error, Result};
@@ -72,9 +73,9 @@ impl Log {
         let mut check = Check { damage, tell };
         let large = shared.check_small_files(&mut check);
         let segments = Arc::clone(&shared.segments.read());
-        for segment in segments.iter() {
+        for (at, segment) in segments.iter().enumerate() {
             checked.segments += 1;
-            match check.segment(segment) {
+            match check.segment(&segments, at, segment) {
                 Ok(len) => checked.bytes += len,
                 // What cannot be opened is damage too; the rest is read.
                 Err(_) => check.unread(segment.path(), 0, segment.end()),
@@ -110,7 +111,7 @@ impl Check<'_> {
     }
 
     /// All of a segment up to its end, and what must be zero behind; returns the file's length.
-    fn segment(&mut self, segment: &Segment) -> Result<u64> {
+    fn segment(&mut self, segments: &[Arc<Segment>], at: usize, segment: &Segment) -> Result<u64> {
         let (path, shared_file) = (segment.path(), segment.file()?);
         let file = &*shared_file;
         self.header(path, file, segment);
@@ -143,6 +144,10 @@ impl Check<'_> {
         if segment.is_listed_sealed() {
             let last = survey.batches.last().map(|found| found.head.batch);
             self.footer(path, file, segment, survey.end..end, last);
+        }
+        if is_end_lost(segments, at, &survey) {
+            let behind = end.max(survey.end + SECTOR as u64);
+            self.bad(path, survey.end, behind, Fault::Lost);
         }
         Ok(file.len().unwrap_or(0))
     }

@@ -731,7 +731,7 @@ pub(crate) const TABLE: &[(Switch, By)] = &[
     ),
     (
         Switch::SealedNumbers,
-        By::It("lost_record::the_last_batch_of_a_sealed_segment_is_missed"),
+        By::It("lost_record::the_last_batch_of_a_segment_is_missed"),
     ),
     (
         Switch::RebuildGiven,
