@@ -151,6 +151,11 @@ impl Fold {
                 self.modseq,
             );
             self.reach(row);
+            let inbox = Arc::make_mut(&mut self.mailboxes).get_mut(&INBOX_ID);
+            if let Some(inbox) = inbox.map(Arc::make_mut) {
+                // It was told before, by this row: UIDNEXT does not fall.
+                inbox.uid_next = inbox.uid_assign;
+            }
         }
     }
 
