@@ -189,7 +189,7 @@ fn compare(
         let anew = again || waiting.contains(&message);
         // A mailbox whose creation is hit may get a greater UIDVALIDITY.
         let (id, mailbox, validity, uid) = key;
-        let older = seen.range((id, mailbox, 0, 0)..(id, mailbox, validity, 0));
+        let older = ever.range((id, mailbox, 0, 0)..(id, mailbox, validity, 0));
         let mut older = older.filter(|(key, was)| key.3 == uid && **was == message);
         let raised = hit.accounts.contains(&id) && older.next().is_some();
         let right = match (seen.get(&key), ever.get(&key)) {
@@ -281,8 +281,8 @@ fn opens(work: &Work, damaged: Damaged, op: usize, tally: &mut Tally) {
     let found = found.unwrap_or_else(|error| panic!("{what}: {error:?}"));
     let compared = compare(work, &found, (op, bounds), &hit);
     let mut states = work.shown[bounds.least..=bounds.most].iter();
-    let whole = states.any(|shown| found.is(&shown.look, Numbers::NotLess))
-        || between(work, bounds).any(|world| found.holds(world));
+    let shown_once = states.any(|shown| found.is(&shown.look, Numbers::NotLess));
+    let whole = shown_once || between(work, bounds).any(|world| found.holds(world));
     // Of what was synced last nothing else on the medium may tell yet that it ever was.
     let least = &work.shown[bounds.least].look;
     // Of what was under way, some may be there and some not.
@@ -302,7 +302,8 @@ fn opens(work: &Work, damaged: Damaged, op: usize, tally: &mut Tally) {
         true => "a damaged disk, nothing missing",
         false => "a damaged disk, the loss told",
     });
-    if !hit.unsure || whole {
+    // Models have names and no ids: what looks like one may be an earlier account of the name.
+    if !hit.unsure || shown_once {
         let given = shown(work, bounds.least, Some(op));
         let why = deliver(work, &store, &found, &given);
         assert!(
