@@ -346,6 +346,8 @@ switches! {
     RunStore,
     /// It is good in one run.
     RunNumber,
+    /// It is good in one file of that number.
+    RunNonce,
     /// It is good at one place.
     RunPage,
     /// A blob is good in one store.

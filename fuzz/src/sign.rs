@@ -52,8 +52,11 @@ pub(crate) fn whole(content: &mut [u8]) {
 
 /// The pages of a run of the directory.
 pub(crate) fn run(content: &mut [u8], store: StoreId, number: u32) {
-    let salt = checksum(checksum(0, &store.0), &number.to_le_bytes());
+    let first = checksum(checksum(0, &store.0), &number.to_le_bytes());
+    let nonce = content.get(80..96).unwrap_or_default();
+    let behind = checksum(first, nonce);
     for (at, page) in (0_u32..).zip(content.chunks_exact_mut(PAGE)) {
+        let salt = if at == 0 { first } else { behind };
         let crc = checksum(checksum(salt, &at.to_le_bytes()), &page[..PAGE - 4]);
         page[PAGE - 4..].copy_from_slice(&crc.to_le_bytes());
     }

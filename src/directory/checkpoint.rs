@@ -228,6 +228,7 @@ fn take_all<T>(
 
 fn put_run(run: &RunInfo, out: &mut Vec<u8>) {
     out.put_u32(run.number);
+    out.put(&run.nonce);
     [run.lo, run.hi, run.rows, run.len]
         .iter()
         .for_each(|number| out.put_u64(*number));
@@ -236,6 +237,7 @@ fn put_run(run: &RunInfo, out: &mut Vec<u8>) {
 fn take_run(take: &mut Take<'_>) -> Result<RunInfo, Fault> {
     Ok(RunInfo {
         number: take.u32()?,
+        nonce: take.array()?,
         lo: take.number("record number")?,
         hi: take.number("record number")?,
         rows: take.number("count of rows")?,

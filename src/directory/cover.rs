@@ -36,6 +36,10 @@ impl Slot {
         }
         // Two callers may both open it; one of the two is kept.
         let run = Run::open(storage, self.info.number, store)?;
+        // Another one of the number.
+        if Switch::RunNamed.on() && run.nonce() != self.info.nonce {
+            return Err(Error::fault(path_of(self.info.number), 0, Fault::Foreign));
+        }
         for (field, found, expected) in [
             ("first record of the run", run.lo(), self.info.lo),
             ("end of the run", run.hi(), self.info.hi),

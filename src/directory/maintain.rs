@@ -7,6 +7,7 @@ use std::sync::Arc;
 use super::Directory;
 use super::cover::{Slot, Stop};
 use super::merge::{Merged, choose};
+use super::page::FileId;
 use super::row::Row;
 use super::run::{FOLDER, RunInfo, path_of, write_run};
 use crate::switch::Switch;
@@ -38,12 +39,11 @@ impl Directory {
         if hi <= lo {
             return Ok(None);
         }
-        let number = self.take_number();
+        let id = self.take_id();
         let frozen = self.now.write().memory.freeze();
         let rows = frozen.values().cloned().map(Ok::<Row, Error>);
         let count = frozen.len() as u64;
-        let written = sync()
-            .and_then(|()| write_run(&*self.storage, number, self.store, lo..hi, count, rows));
+        let written = sync().and_then(|()| write_run(&*self.storage, id, lo..hi, count, rows));
         let ahead = frozen.values().filter(|row| row.last_record >= hi);
         let ahead: Vec<Row> = ahead.cloned().collect();
         let mut now = self.now.write();
@@ -97,8 +97,8 @@ impl Directory {
         let lo = slots.first().map_or(0, |slot| slot.info.lo);
         let hi = slots.last().map_or(0, |slot| slot.info.hi);
         let count = slots.iter().map(|slot| slot.info.rows).sum();
-        let (number, rows) = (self.take_number(), Merged::new(sources));
-        write_run(&*self.storage, number, self.store, lo..hi, count, rows)
+        let rows = Merged::new(sources);
+        write_run(&*self.storage, self.take_id(), lo..hi, count, rows)
     }
 
     /// Puts a merged run in the place of those it was made from.
@@ -129,8 +129,7 @@ impl Directory {
         if !self.cover_now().lacks(&range) {
             return Ok(None);
         }
-        let number = self.take_number();
-        let info = write_run(&*self.storage, number, self.store, range, expected, rows)?;
+        let info = write_run(&*self.storage, self.take_id(), range, expected, rows)?;
         let mut now = self.now.write();
         now.cover = Arc::new(now.cover.with(info, now.cover.tail()));
         Ok(Some(info))
@@ -161,12 +160,12 @@ impl Directory {
         Ok(removed)
     }
 
-    /// The number of a new file; none is given twice.
-    fn take_number(&self) -> u32 {
+    /// The id of a new file; none is given twice.
+    fn take_id(&self) -> FileId {
         let mut now = self.now.write();
-        let number = now.next_file;
-        now.next_file = number.saturating_add(1);
-        number
+        let id = now.next;
+        now.next.number = id.number.saturating_add(1);
+        id
     }
 }
 

@@ -28,6 +28,7 @@ use crate::sync::{Mutex, RwLock};
 
 pub(crate) use self::checkpoint::{Checkpoint, ImageFile};
 pub(crate) use self::fences::{FenceAt, Fences};
+pub(crate) use self::page::FileId;
 pub(crate) use self::row::{ImageAt, Inbox, Kind, Row};
 pub(crate) use self::run::RunInfo;
 
@@ -72,7 +73,8 @@ struct Now {
     cover: Arc<Cover>,
     memory: Memory,
     fences: Arc<Fences>,
-    next_file: u32,
+    /// The next file.
+    next: FileId,
     /// Why runs were dropped, the first few since it was asked.
     damage: Vec<Error>,
 }
@@ -82,26 +84,28 @@ const DAMAGE_MAX: usize = 64;
 
 impl Directory {
     /// The directory with these runs and fences, from a checkpoint. `tail` is the first record that will be told by
-    /// [`note`](Self::note) or [`put`](Self::put), `next_file` the next number of a file. Reads nothing: a run is opened
+    /// [`note`](Self::note) or [`put`](Self::put), `next` the next file. Reads nothing: a run is opened
     /// when it is first asked.
     pub(crate) fn open(
         storage: Arc<dyn Storage>,
-        store: StoreId,
+        next: FileId,
         runs: &[RunInfo],
         fences: &[FenceAt],
         tail: u64,
-        next_file: u32,
     ) -> Self {
         let slots = runs.iter().map(|info| Arc::new(Slot::new(*info)));
         let highest = runs.iter().map(|info| info.number).max().unwrap_or(0);
         Self {
             storage,
-            store,
+            store: next.store,
             now: RwLock::new(Now {
                 cover: Arc::new(Cover::new(slots.collect(), tail)),
                 memory: Memory::default(),
                 fences: Arc::new(Fences::new(fences)),
-                next_file: next_file.max(highest.saturating_add(1)),
+                next: FileId {
+                    number: next.number.max(highest.saturating_add(1)),
+                    ..next
+                },
                 damage: Vec::new(),
             }),
             maintenance: Mutex::default(),
@@ -153,7 +157,7 @@ impl Directory {
 
     /// The next number of a file, for a checkpoint.
     pub(crate) fn next_file(&self) -> u32 {
-        self.now.read().next_file
+        self.now.read().next.number
     }
 
     /// The record numbers before the tail that no run covers, ascending.

@@ -2,6 +2,8 @@
 //!
 //! A page ends in a CRC-32C of the store, the file, its place and its content, so that any page is proved alone, and a
 //! stale or misplaced one does not pass. Nothing is remembered: every read verifies.
+//!
+//! A number of a file comes again where all files were lost: the nonce in the first page tells the files apart.
 
 use std::io::ErrorKind;
 use std::sync::Arc;
@@ -20,11 +22,27 @@ pub(super) const AHEAD: u32 = 64;
 /// Bytes of a page before its checksum.
 pub(super) const CONTENT: usize = PAGE - 4;
 
-/// The seed of all checksums of a file.
+/// Which file it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct FileId {
+    /// The store.
+    pub(crate) store: StoreId,
+    /// Number of the file.
+    pub(crate) number: u32,
+    /// Drawn by each opening: no two files of one number have the same.
+    pub(crate) nonce: [u8; 16],
+}
+
+/// The seed of the checksum of a file's first page.
 pub(super) fn salt_of(store: StoreId, number: u32) -> u32 {
     let store = Switch::RunStore.some(store.0).unwrap_or_default();
     let number = Switch::RunNumber.some(number).unwrap_or(0);
     checksum(checksum(0, &store), &number.to_le_bytes())
+}
+
+/// The seed of the checksums of its other pages.
+pub(super) fn salt_behind(salt: u32, nonce: [u8; 16]) -> u32 {
+    checksum(salt, &Switch::RunNonce.some(nonce).unwrap_or_default())
 }
 
 fn checksum_of(salt: u32, page: u32, content: &[u8]) -> u32 {
@@ -44,11 +62,12 @@ pub(super) fn seal(salt: u32, page: u32, content: &mut Vec<u8>) {
 pub(super) struct Pages {
     file: Arc<dyn File>,
     path: String,
-    salt: u32,
+    /// The seeds of the checksums of the first page and of the others.
+    salts: [u32; 2],
 }
 
 impl Pages {
-    /// Opens the file for reading.
+    /// Opens the file for reading. Of its pages only the first can be read before [`with_nonce`](Self::with_nonce).
     ///
     /// # Errors
     /// What the system says.
@@ -61,8 +80,15 @@ impl Pages {
         let file = storage
             .open(&path, Open::Read)
             .map_err(|error| Error::io("open", path.as_str(), error))?;
-        let salt = salt_of(store, number);
-        Ok(Self { file, path, salt })
+        let salts = [salt_of(store, number); 2];
+        Ok(Self { file, path, salts })
+    }
+
+    /// The same, with what the first page says.
+    pub(super) fn with_nonce(mut self, nonce: [u8; 16]) -> Self {
+        let [first, behind] = &mut self.salts;
+        *behind = salt_behind(*first, nonce);
+        self
     }
 
     /// Length of the file in bytes.
@@ -102,8 +128,10 @@ impl Pages {
         };
         let stored = bytes.split_off(CONTENT);
         let stored = stored.as_ref().try_into().map_or(0, u32::from_le_bytes);
+        let [first, behind] = self.salts;
+        let salt = if page == 0 { first } else { behind };
         Switch::RunSum
-            .guard(|| check(checksum_of(self.salt, page, &bytes), stored))
+            .guard(|| check(checksum_of(salt, page, &bytes), stored))
             .map_err(|fault| self.fault(page, fault))?;
         Ok(bytes)
     }
@@ -124,7 +152,7 @@ fn offset_of(page: u32) -> u64 {
 pub(super) struct PageWriter {
     file: Arc<dyn File>,
     path: String,
-    salt: u32,
+    id: FileId,
     /// Pages sealed and not written yet.
     buffer: Vec<u8>,
     written: u64,
@@ -145,12 +173,7 @@ impl PageWriter {
     ///
     /// # Errors
     /// What the system says.
-    pub(super) fn create(
-        storage: &dyn Storage,
-        path: String,
-        store: StoreId,
-        number: u32,
-    ) -> Result<Self> {
+    pub(super) fn create(storage: &dyn Storage, path: String, id: FileId) -> Result<Self> {
         let failed = |error| Error::io("create", path.as_str(), error);
         let file = match storage.open(&path, Open::Create) {
             Err(error) if error.kind() == ErrorKind::AlreadyExists => {
@@ -161,8 +184,8 @@ impl PageWriter {
         };
         Ok(Self {
             file: file.map_err(failed)?,
-            salt: salt_of(store, number),
             path,
+            id,
             buffer: Vec::with_capacity(BUFFER),
             written: PAGE as u64,
             next: 1,
@@ -185,7 +208,8 @@ impl PageWriter {
             len: u64::from(page) * PAGE as u64,
             max: u64::from(u32::MAX) * PAGE as u64,
         })?;
-        seal(self.salt, page, content);
+        let salt = salt_behind(self.salt(), self.id.nonce);
+        seal(salt, page, content);
         self.buffer.append(content);
         if self.buffer.len() >= BUFFER {
             self.drain()?;
@@ -215,10 +239,14 @@ impl PageWriter {
     /// What the system says.
     pub(super) fn finish(mut self, mut head: Vec<u8>) -> Result<u64> {
         self.drain()?;
-        seal(self.salt, 0, &mut head);
+        seal(self.salt(), 0, &mut head);
         self.write(0, &head)?;
         Switch::RunSync.guard(|| self.sync())?;
         Ok(self.written)
+    }
+
+    fn salt(&self) -> u32 {
+        salt_of(self.id.store, self.id.number)
     }
 
     fn sync(&self) -> Result<()> {

@@ -36,6 +36,8 @@ pub(super) fn path_of(number: u32) -> String {
 pub(crate) struct RunInfo {
     /// Number of its file.
     pub(crate) number: u32,
+    /// Its nonce, see [`FileId`](super::FileId).
+    pub(crate) nonce: [u8; 16],
     /// The first record number it covers.
     pub(crate) lo: u64,
     /// The first record number behind those it covers.
@@ -63,6 +65,7 @@ struct Head {
     filter_blocks: u32,
     first: AccountId,
     last: AccountId,
+    nonce: [u8; 16],
 }
 
 impl Head {
@@ -78,6 +81,7 @@ impl Head {
         out.put_u32(self.filter_blocks);
         out.put(self.first.as_bytes());
         out.put(self.last.as_bytes());
+        out.put(&self.nonce);
         out
     }
 
@@ -105,6 +109,7 @@ impl Head {
             filter_blocks: take.u32()?,
             first: AccountId::from_bytes(take.array()?),
             last: AccountId::from_bytes(take.array()?),
+            nonce: take.array()?,
         };
         take.end()?;
         within(
@@ -152,6 +157,7 @@ impl Run {
         let pages = Pages::open(storage, path_of(number), store, number)?;
         let content = pages.read(0)?;
         let head = Head::decode(&content).map_err(|fault| pages.fault(0, fault))?;
+        let pages = pages.with_nonce(head.nonce);
         let (found, expected) = (pages.len()?, head.page_count().saturating_mul(PAGE as u64));
         if found != expected {
             let field = "length of the file";
@@ -172,6 +178,11 @@ impl Run {
         let first = u32::try_from(head.index_start()).unwrap_or(u32::MAX);
         pages.read_ahead(first, u32::try_from(behind).unwrap_or(u32::MAX));
         Ok(Self { pages, head })
+    }
+
+    /// Its nonce.
+    pub(crate) fn nonce(&self) -> [u8; 16] {
+        self.head.nonce
     }
 
     /// The first record number it covers.

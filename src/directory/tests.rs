@@ -13,6 +13,14 @@ use crate::io::{Directory as Volume, Open};
 
 const STORE: StoreId = StoreId([4; 16]);
 
+fn next(number: u32) -> FileId {
+    FileId {
+        store: STORE,
+        number,
+        nonce: [2; 16],
+    }
+}
+
 /// Keys in a few heaps, so that prefixes are shared.
 fn durable() -> Result<()> {
     Ok(())
@@ -74,7 +82,7 @@ impl Log {
     /// What a lookup must give.
     fn expected(&self) -> BTreeMap<AccountId, Row> {
         let mut rows = self.rows_of(1..u64::MAX);
-        let directory = Directory::open(volume().1, STORE, &[], &[], 1, 0);
+        let directory = Directory::open(volume().1, next(0), &[], &[], 1);
         self.records
             .iter()
             .for_each(|(header, change)| directory.note(header, change));
@@ -125,7 +133,7 @@ struct World {
 impl World {
     fn new() -> Self {
         let (above, volume) = volume();
-        let directory = Directory::open(Arc::clone(&volume) as _, STORE, &[], &[], 1, 1);
+        let directory = Directory::open(Arc::clone(&volume) as _, next(1), &[], &[], 1);
         Self {
             _above: above,
             volume,
@@ -152,7 +160,7 @@ impl World {
         let (tail, next_file) = (self.directory.tail(), self.directory.next_file());
         let storage = Arc::clone(&self.volume) as _;
         let fences = fences.all();
-        self.directory = Directory::open(storage, STORE, &runs, fences, tail, next_file);
+        self.directory = Directory::open(storage, next(next_file), &runs, fences, tail);
         let behind = self
             .log
             .records
@@ -356,13 +364,18 @@ fn a_run_is_the_one_that_was_named() {
     world.append(1, create("anna"));
     let info = world.flush();
     for wrong in [
+        RunInfo {
+            nonce: [8; 16],
+            ..info
+        },
         RunInfo { lo: 0, ..info },
         RunInfo { rows: 2, ..info },
         RunInfo { len: 1, ..info },
     ] {
         let slot = Slot::new(wrong);
         let opened = slot.run(&*world.volume, STORE);
-        assert!(matches!(opened, Err(Error::Damaged { .. })), "{wrong:?}");
+        let refused = matches!(opened, Err(Error::Damaged { .. } | Error::Foreign { .. }));
+        assert!(refused, "{wrong:?}: {opened:?}");
     }
 }
 
@@ -405,7 +418,7 @@ fn a_live_row_replaces_what_was_known() {
 fn a_refused_flush_keeps_the_rows() {
     let mut world = World::new();
     world.append(1, create("anna"));
-    let other = Directory::open(Arc::new(NoFolder), STORE, &[], &[], 1, 1);
+    let other = Directory::open(Arc::new(NoFolder), next(1), &[], &[], 1);
     let (header, change) = &world.log.records[0];
     other.note(header, change);
     assert!(other.flush(2, durable).is_err());
@@ -454,12 +467,13 @@ impl Storage for NoFolder {
 fn a_run_that_cannot_be_read_now_is_kept() {
     let info = RunInfo {
         number: 1,
+        nonce: [0; 16],
         lo: 1,
         hi: 9,
         rows: 1,
         len: 1,
     };
-    let directory = Directory::open(Arc::new(NoFolder), STORE, &[info], &[], 9, 1);
+    let directory = Directory::open(Arc::new(NoFolder), next(1), &[info], &[], 9);
     let log = Log::default();
     assert!(directory.lookup(&key(1), &log).is_err());
     assert!(directory.by_prefix([0; 8], &log).is_err());

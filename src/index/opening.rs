@@ -11,7 +11,7 @@ use super::deferred::Waiting;
 use super::image::store::ImageStore;
 use super::sources::Segments;
 use super::{Index, names, rebuild, tender};
-use crate::directory::{Checkpoint, Directory, FenceAt, Fences, Row};
+use crate::directory::{Checkpoint, Directory, FenceAt, Fences, FileId, Row};
 use crate::error::{Error, Result};
 use crate::format::change::{Change, Fence};
 use crate::format::record::RecordHeader;
@@ -240,14 +240,13 @@ impl Index {
             .some(next_file(&*storage))
             .unwrap_or(1)
             .max(known.map_or(1, |known| known.next_file));
-        let directory = Directory::open(
-            Arc::clone(&storage),
+        let next = FileId {
             store,
-            runs,
-            tail.fences.all(),
-            from,
-            next_file,
-        );
+            number: next_file,
+            nonce: log.options().host.unique(),
+        };
+        let (fences, at) = (tail.fences.all(), Arc::clone(&storage));
+        let directory = Directory::open(at, next, runs, fences, from);
         let mut index = Self {
             uncovered: Segments::new(Arc::clone(&log), directory.fences()),
             cells: Cells::new(log.options().cache_bytes),

@@ -637,6 +637,10 @@ pub(crate) const TABLE: &[(Switch, By)] = &[
         By::Lib("directory::run::tests::a_run_of_another_store_or_number_is_refused"),
     ),
     (
+        Switch::RunNonce,
+        By::Lib("directory::run::tests::a_page_of_an_earlier_file_of_the_number_is_refused"),
+    ),
+    (
         Switch::RunPage,
         By::Lib("directory::run::tests::pages_that_changed_places_are_refused"),
     ),

@@ -15,6 +15,7 @@ fn volume() -> (tempfile::TempDir, Volume) {
 fn checkpoint() -> Checkpoint {
     let run = |number| RunInfo {
         number,
+        nonce: [6; 16],
         lo: 2,
         hi: 3,
         rows: 4,

@@ -3,6 +3,7 @@ use super::*;
 fn slot(number: u32, lo: u64, hi: u64) -> Arc<Slot> {
     Arc::new(Slot::new(RunInfo {
         number,
+        nonce: [0; 16],
         lo,
         hi,
         rows: 0,

@@ -4,6 +4,7 @@ use crate::mail::AccountId;
 fn info(number: u32, lo: u64, hi: u64, len: u64) -> RunInfo {
     RunInfo {
         number,
+        nonce: [0; 16],
         lo,
         hi,
         rows: len,

@@ -1,9 +1,18 @@
 use super::*;
 use crate::Error;
+use crate::directory::FileId;
 use crate::directory::row::Inbox;
 use crate::io::{Directory as Volume, Open};
 
 const STORE: StoreId = StoreId([4; 16]);
+
+fn id(number: u32, nonce: u8) -> FileId {
+    FileId {
+        store: STORE,
+        number,
+        nonce: [nonce; 16],
+    }
+}
 
 fn volume() -> (tempfile::TempDir, Volume) {
     let above = tempfile::tempdir().unwrap();
@@ -32,7 +41,7 @@ fn row(number: u64, of: u64) -> Row {
 
 fn written(volume: &Volume, number: u32, rows: &[Row]) -> RunInfo {
     let all = rows.iter().cloned().map(Ok::<Row, Error>);
-    write_run(volume, number, STORE, 5..900, rows.len() as u64, all).unwrap()
+    write_run(volume, id(number, 1), 5..900, rows.len() as u64, all).unwrap()
 }
 
 fn open(volume: &Volume, number: u32) -> Result<Arc<Run>> {
@@ -157,12 +166,12 @@ fn rows_out_of_order_leave_no_file() {
     let (_above, volume) = volume();
     for rows in [[row(1, 9), row(0, 9)], [row(1, 9), row(1, 9)]] {
         let all = rows.into_iter().map(Ok::<Row, Error>);
-        let refused = write_run(&volume, 1, STORE, 1..2, 2, all);
+        let refused = write_run(&volume, id(1, 1), 1..2, 2, all);
         assert!(refused.unwrap_err().to_string().contains("order of keys"));
         assert!(volume.list(FOLDER).unwrap().is_empty());
     }
     let failing = [Ok(row(1, 9)), Err(Error::Closed)];
-    assert!(write_run(&volume, 1, STORE, 1..2, 2, failing.into_iter()).is_err());
+    assert!(write_run(&volume, id(1, 1), 1..2, 2, failing.into_iter()).is_err());
     assert!(volume.list(FOLDER).unwrap().is_empty());
 }
 
@@ -253,7 +262,7 @@ fn every_cut_is_seen() {
 /// got is led in a circle.
 #[test]
 fn rows_out_of_order_are_refused() {
-    use crate::directory::page::{CONTENT, salt_of, seal};
+    use crate::directory::page::{CONTENT, salt_behind, salt_of, seal};
 
     let rows: Vec<Row> = (0..3).map(|number| row(number, 3)).collect();
     let (_above, volume) = volume();
@@ -265,7 +274,7 @@ fn rows_out_of_order_are_refused() {
     // The keys of the first two rows change places.
     let (first, second) = page.split_at_mut(100);
     first[4..20].swap_with_slice(&mut second[20..36]);
-    seal(salt_of(STORE, 1), 1, &mut page);
+    seal(salt_behind(salt_of(STORE, 1), [1; 16]), 1, &mut page);
     file.write_at(&[&page], PAGE as u64).unwrap();
     let run = open(&volume, 1).unwrap();
     let found: Vec<_> = run.iter_from(AccountId::from_bytes([0; 16])).collect();
@@ -273,6 +282,31 @@ fn rows_out_of_order_are_refused() {
         matches!(found[..], [Err(Error::Damaged { .. })]),
         "{found:?}"
     );
+}
+
+/// Goal: a page as it was in an earlier file of the same number (all files were lost, and made again) does not pass.
+#[test]
+fn a_page_of_an_earlier_file_of_the_number_is_refused() {
+    let (_above, volume) = volume();
+    let page = |bytes: Option<&[u8]>, row: Row| {
+        let rows = [Ok::<Row, Error>(row)].into_iter();
+        write_run(&volume, id(1, u8::from(bytes.is_some())), 5..900, 1, rows).unwrap();
+        let file = volume.open(&path_of(1), Open::Write).unwrap();
+        let mut page = vec![0; PAGE];
+        file.read_at(&mut page, PAGE as u64).unwrap();
+        if let Some(bytes) = bytes {
+            file.write_at(&[bytes], PAGE as u64).unwrap();
+        }
+        page
+    };
+    let deleted = Row {
+        exists: Some(false),
+        ..row(0, 1)
+    };
+    let earlier = page(None, row(0, 1));
+    page(Some(&earlier), deleted);
+    let found = open(&volume, 1).unwrap().get(&row(0, 1).key);
+    assert!(matches!(found, Err(Error::Damaged { .. })), "{found:?}");
 }
 
 #[test]

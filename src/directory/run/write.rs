@@ -5,9 +5,9 @@ use std::ops::Range;
 use super::{FOLDER, Head, RunInfo, path_of};
 use crate::directory::codec::{RowsOut, index_pages};
 use crate::directory::filter::Filter;
-use crate::directory::page::PageWriter;
+use crate::directory::page::{FileId, PageWriter};
 use crate::directory::row::{Row, prefix_of};
-use crate::format::{Fault, StoreId};
+use crate::format::Fault;
 use crate::io::Storage;
 use crate::mail::AccountId;
 use crate::switch::Switch;
@@ -27,14 +27,13 @@ use crate::{Error, Result};
 /// key of each page (about half a byte for a row) in memory.
 pub(crate) fn write_run<E: From<Error>>(
     storage: &dyn Storage,
-    number: u32,
-    store: StoreId,
+    id: FileId,
     range: Range<u64>,
     expected: u64,
     rows: impl Iterator<Item = Result<Row, E>>,
 ) -> Result<RunInfo, E> {
-    let path = path_of(number);
-    let written = RunWriter::create(storage, number, store, expected)
+    let path = path_of(id.number);
+    let written = RunWriter::create(storage, id, expected)
         .map_err(E::from)
         .and_then(|writer| writer.write(range, rows));
     let synced = written.and_then(|info| {
@@ -50,7 +49,7 @@ pub(crate) fn write_run<E: From<Error>>(
 }
 
 struct RunWriter {
-    number: u32,
+    id: FileId,
     pages: PageWriter,
     page: RowsOut,
     filter: Filter,
@@ -61,10 +60,10 @@ struct RunWriter {
 }
 
 impl RunWriter {
-    fn create(storage: &dyn Storage, number: u32, store: StoreId, expected: u64) -> Result<Self> {
+    fn create(storage: &dyn Storage, id: FileId, expected: u64) -> Result<Self> {
         Ok(Self {
-            number,
-            pages: PageWriter::create(storage, path_of(number), store, number)?,
+            id,
+            pages: PageWriter::create(storage, path_of(id.number), id)?,
             page: RowsOut::default(),
             filter: Filter::sized(expected),
             first_keys: Vec::new(),
@@ -93,7 +92,7 @@ impl RunWriter {
                     .last
                     .map_or(0, |last| u64::from_le_bytes(prefix_of(&last)).swap_bytes()),
             };
-            return Err(Error::fault(path_of(self.number), 0, fault));
+            return Err(Error::fault(path_of(self.id.number), 0, fault));
         }
         if !self.page.push(row) {
             self.end_page()?;
@@ -133,10 +132,12 @@ impl RunWriter {
             filter_blocks: self.filter.block_count(),
             first: self.first_keys.first().copied().unwrap_or(nothing),
             last: self.last.unwrap_or(nothing),
+            nonce: self.id.nonce,
         };
         let len = self.pages.finish(head.encode())?;
         Ok(RunInfo {
-            number: self.number,
+            number: self.id.number,
+            nonce: self.id.nonce,
             lo: range.start,
             hi: range.end,
             rows: self.rows,
