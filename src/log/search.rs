@@ -200,7 +200,12 @@ pub(super) fn is_end_lost(segments: &[Arc<Segment>], at: usize, survey: &Survey)
         return false;
     };
     for next in segments.get(at + 1..).unwrap_or_default() {
-        let Ok(mut scanner) = next.scanner() else {
+        // One that was not read yet does not know where it ends.
+        let read = match next.end() {
+            0 => next.settle(),
+            _ => Ok(()),
+        };
+        let Ok(mut scanner) = read.and_then(|()| next.scanner()) else {
             return false;
         };
         if let Some(first) = scanner.next_batch(PAGE as u64) {

@@ -225,6 +225,28 @@ fn misses_the_last_batch(sealed: bool, sound: bool, delivered: u64) {
     }
 }
 
+/// Goal: none of the segments could be sealed, and nothing is lost: `verify` says so, also where it is the first to read them.
+/// Fails when: one that was not read yet is taken for an empty one, and what follows it for what follows the one before.
+#[test]
+fn segments_without_footer_are_whole() {
+    let sim = Sim::new();
+    let store = open(&sim, options(0)).unwrap();
+    let inbox = store.create_account("anna").unwrap().inbox().unwrap();
+    let unsealed = || sim.set_fault(Some(Fault::from(&[Call::SetLen], 0)));
+    unsealed();
+    for seed in 0..4 {
+        deliver(&store, &inbox, seed, 60_000);
+    }
+    sim.set_fault(None);
+    drop(inbox);
+    store.close().unwrap();
+    unsealed();
+    let store = open(&sim, options(1)).unwrap();
+    let verified = store.verify(&mut |_| ControlFlow::Continue(())).unwrap();
+    assert!(verified.is_whole(), "{verified:?}");
+    assert_eq!((verified.segments, store.stat().sealed), (4, 0));
+}
+
 /// Goal: the power goes while a batch is written, and the acknowledged one before it loses its head: that loss is told, and its
 /// UID is not given again, at the first opening and at the next.
 /// Fails when: the torn batch is cut off, and nobody looks at what lies in front of it.
