@@ -350,6 +350,8 @@ switches! {
     RunNonce,
     /// It is good at one place.
     RunPage,
+    /// A file of images is removed when nobody needs it, not when as much was counted.
+    ImagesLookedAt,
     /// A blob is good in one store.
     BlobStore,
     /// It is good in one file.

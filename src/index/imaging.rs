@@ -1,5 +1,7 @@
 //! Writing images: an account whose chain of records has grown is saved, so that loading it stays a few reads.
 
+use std::collections::BTreeSet;
+use std::io::ErrorKind;
 use std::sync::Arc;
 
 use super::Index;
@@ -8,6 +10,7 @@ use super::image::chain::{self, Grown};
 use super::sources::is_base;
 use crate::directory::{ImageAt, Row};
 use crate::error::{Error, Result};
+use crate::mail::AccountId;
 
 use super::fold::Fold;
 use crate::switch::Switch;
@@ -102,21 +105,8 @@ impl Index {
             file.dead < file.len && file.dead > file.len / 2 && !self.images.is_active(file.number)
         });
         let Some(worn) = worn else { return Ok(false) };
-        let mut needed = Vec::new();
-        let walked = self.images.walk(worn.number, |found| {
-            needed.push(found.account);
-            Ok(())
-        });
-        match walked {
-            // Given up: its accounts are folded from the log.
-            Err(error @ Error::Damaged { .. }) => self.note_damage(&error),
-            // It may be read another time.
-            other => other?,
-        }
-        needed.sort_unstable();
-        needed.dedup();
         let mut moved = true;
-        for id in needed {
+        for id in self.accounts_in(worn.number)? {
             moved &= self.move_image(id, worn.number)?;
         }
         if moved {
@@ -125,22 +115,57 @@ impl Index {
         Ok(moved)
     }
 
-    /// Writes an account's image anew if it has a part in that file; whether it has none there now. An account that the disk
-    /// does not give keeps what its image has.
-    fn move_image(&self, id: crate::mail::AccountId, file: u32) -> Result<bool> {
-        let Some(cell) = self.by_id(id)? else {
-            return Ok(true);
+    /// The accounts that have or had a part of their image in that file.
+    fn accounts_in(&self, file: u32) -> Result<BTreeSet<AccountId>> {
+        let mut found = BTreeSet::new();
+        let walked = self.images.walk(file, |blob| {
+            found.insert(blob.account);
+            Ok(())
+        });
+        match walked {
+            // Given up: its accounts are folded from the log.
+            Err(error @ Error::Damaged { .. }) => self.note_damage(&error),
+            // Removed behind the checkpoint that names it.
+            Err(Error::Io { source, .. }) if source.kind() == ErrorKind::NotFound => {}
+            // It may be read another time.
+            other => other?,
+        }
+        Ok(found)
+    }
+
+    /// The blobs of the account's image, if one of them is in that file.
+    fn image_in(&self, cell: &Arc<Cell>, file: u32) -> Result<Option<Vec<ImageAt>>> {
+        let Some(at) = self.lock(cell).durable().row.image else {
+            return Ok(None);
         };
-        let Some(at) = self.lock(&cell).durable().row.image else {
-            return Ok(true);
-        };
-        let blobs = match chain::blobs_of(&self.images, id, &at) {
+        let blobs = match chain::blobs_of(&self.images, cell.id, &at) {
             Err(Error::Damaged { .. }) => vec![at],
             other => other?,
         };
-        if blobs.iter().all(|blob| blob.file != file) {
-            return Ok(true);
+        Ok(blobs.iter().any(|blob| blob.file == file).then_some(blobs))
+    }
+
+    /// The blobs in a file that images need.
+    pub(super) fn needed_of(&self, file: u32) -> Result<Vec<ImageAt>> {
+        let mut needed = Vec::new();
+        for id in self.accounts_in(file)? {
+            if let Some(cell) = self.by_id(id)? {
+                needed.extend(self.image_in(&cell, file)?.unwrap_or_default());
+            }
         }
+        needed.retain(|blob| blob.file == file);
+        Ok(needed)
+    }
+
+    /// Writes an account's image anew if it has a part in that file; whether it has none there now. An account that the disk
+    /// does not give keeps what its image has.
+    fn move_image(&self, id: AccountId, file: u32) -> Result<bool> {
+        let Some(cell) = self.by_id(id)? else {
+            return Ok(true);
+        };
+        let Some(blobs) = self.image_in(&cell, file)? else {
+            return Ok(true);
+        };
         let fold = self.fold(&cell)?;
         if Switch::ImageGiven.on() && fold.partial {
             return Ok(false);

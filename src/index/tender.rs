@@ -383,12 +383,21 @@ impl Index {
         Ok(())
     }
 
-    /// Removes the image files that no row points into: nor does the checkpoint that is durable now.
+    /// Removes the image files that no row points into: nor does the checkpoint that is durable now. What is counted as dead is looked at.
     fn drop_dead_images(&self) -> Result<()> {
         let dead = |file: &crate::directory::ImageFile| file.dead >= file.len && file.len > 0;
         for file in self.images.files().into_iter().filter(dead) {
-            if !self.images.is_active(file.number) {
+            if self.images.is_active(file.number) {
+                continue;
+            }
+            // What cannot be looked at now stays.
+            let Ok(needed) = self.needed_of(file.number) else {
+                continue;
+            };
+            if needed.is_empty() || !Switch::ImagesLookedAt.on() {
                 self.images.remove(file.number)?;
+            } else {
+                self.images.recount(file.number, &needed);
             }
         }
         self.images.remove_unknown()

@@ -645,6 +645,10 @@ pub(crate) const TABLE: &[(Switch, By)] = &[
         By::Lib("directory::run::tests::pages_that_changed_places_are_refused"),
     ),
     (
+        Switch::ImagesLookedAt,
+        By::It("index_files::what_is_replaced_twice_is_not_two"),
+    ),
+    (
         Switch::BlobStore,
         By::Lib("index::image::store::tests::wrong_places_are_told"),
     ),

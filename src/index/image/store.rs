@@ -239,7 +239,8 @@ impl ImageStore {
         self.state.lock().failed.keys().next().copied()
     }
 
-    /// Counts a blob as dead: its account's image does not need it any more.
+    /// Counts a blob as dead: its account's image does not need it any more. It may be counted twice: where the run is lost that has the place
+    /// of the newest image, an older one is the account's image again.
     pub(crate) fn release(&self, at: &ImageAt) {
         if let Some(file) = self.state.lock().files.get_mut(&at.file) {
             file.dead = file
@@ -253,6 +254,14 @@ impl ImageStore {
     pub(crate) fn forget(&self, number: u32) {
         if let Some(file) = self.state.lock().files.get_mut(&number) {
             file.dead = file.len;
+        }
+    }
+
+    /// Says which blobs of a file are needed, after a look at all of them.
+    pub(crate) fn recount(&self, number: u32, needed: &[ImageAt]) {
+        let needed = needed.iter().map(|at| end_of(at) - at.offset).sum();
+        if let Some(file) = self.state.lock().files.get_mut(&number) {
+            file.dead = file.len.saturating_sub(needed);
         }
     }
 
