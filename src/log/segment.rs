@@ -175,8 +175,11 @@ impl Segment {
 
     /// A scanner over its batches.
     pub(super) fn scanner(&self) -> Result<Scanner> {
-        let (first, end) = (self.first_record(), self.end());
-        Ok(Scanner::new(self.file()?, self.place, first, end))
+        let file = self.file()?;
+        // The list could say anything.
+        let len = file.len().map_err(self.io("measure"))?;
+        let limit = self.end().min(len);
+        Ok(Scanner::new(file, self.place, self.first_record(), limit))
     }
 
     /// Where its batches end, with the zeroes in front of a footer perhaps; 0 where nothing but the batches themselves says so and they were not read yet.
