@@ -152,10 +152,11 @@ fn ways(names: &[String]) -> Result<Vec<Way>> {
     Ok(built.filter(wanted).collect())
 }
 
-/// The workloads of these names; all, where none is named.
+/// The workloads of these names; all but the long one, where none is named.
 fn workloads(names: &[String]) -> Result<Vec<Workload>> {
     if names.is_empty() {
-        return Ok(WORKLOADS.to_vec());
+        let all = WORKLOADS.into_iter();
+        return Ok(all.filter(|workload| !workload.is_long()).collect());
     }
     let find = |name: &String| {
         Workload::named(name)

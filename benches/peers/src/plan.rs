@@ -19,6 +19,8 @@ pub(crate) enum Step {
         durable: bool,
         /// On a file system of its own, whose device is asked what was written.
         device: bool,
+        /// Again and again, until it is far more than memory has; only where it is asked for.
+        long: bool,
     },
     /// One million small messages in batches.
     Bulk,
@@ -44,6 +46,7 @@ const fn deliver(size: Size, threads: usize, durable: bool) -> Step {
         threads,
         durable,
         device: false,
+        long: false,
     }
 }
 
@@ -53,7 +56,7 @@ const fn workload(name: &'static str, chain: &'static str, step: Step) -> Worklo
 
 const SMALL: Size = Size::Fixed(4096);
 
-pub(crate) const WORKLOADS: [Workload; 18] = [
+pub(crate) const WORKLOADS: [Workload; 19] = [
     workload("durable-4k-1", "4k-1", deliver(SMALL, 1, true)),
     workload("durable-4k-16", "4k-16", deliver(SMALL, 16, true)),
     workload("durable-mail-1", "mail-1", deliver(Size::Mail, 1, true)),
@@ -83,6 +86,18 @@ pub(crate) const WORKLOADS: [Workload; 18] = [
             threads: 16,
             durable: true,
             device: true,
+            long: false,
+        },
+    ),
+    workload(
+        "long-mail-16",
+        "long",
+        Step::Deliver {
+            size: Size::Mail,
+            threads: 16,
+            durable: true,
+            device: false,
+            long: true,
         },
     ),
 ];
@@ -110,8 +125,14 @@ impl Workload {
         match way {
             Way::MailkeepUnguarded | Way::RawBare => matches!(self.step, Step::Read { .. }),
             Way::MailkeepUnprepared => self.on_device(),
+            // All of its blocks would have to be written before.
+            Way::RawZero => !self.is_long(),
             _ => true,
         }
+    }
+
+    pub(crate) fn is_long(&self) -> bool {
+        matches!(self.step, Step::Deliver { long: true, .. })
     }
 
     pub(crate) fn on_device(&self) -> bool {
@@ -127,6 +148,8 @@ pub(crate) struct Scale {
     pub(crate) accounts: u32,
     /// The same where the device is watched.
     pub(crate) device_messages: u64,
+    /// How often all of them are delivered in the long run.
+    pub(crate) passes: u64,
     /// Loaded in batches: `large` of them are in one mailbox, the others in those of `accounts` accounts.
     pub(crate) million: u64,
     pub(crate) large: u64,
@@ -144,6 +167,7 @@ impl Scale {
         messages: 20_000,
         accounts: 100,
         device_messages: 5_000,
+        passes: 27,
         million: 1_000_000,
         large: 100_000,
         batch: 1_000,
@@ -157,6 +181,7 @@ impl Scale {
         messages: 200,
         accounts: 10,
         device_messages: 100,
+        passes: 2,
         million: 5_000,
         large: 1_000,
         batch: 100,

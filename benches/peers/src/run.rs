@@ -97,6 +97,10 @@ impl Run {
                 if workload.is_of(way) {
                     self.step(&folder, workload, way, round, results);
                 }
+                // There is no room for those of all stores.
+                if workload.is_long() && folder.exists() {
+                    fs::remove_dir_all(&folder)?;
+                }
             }
         }
         if folder.exists() {

@@ -101,7 +101,7 @@ const fn row(
 
 use Better::{Less, More};
 
-pub(crate) const ROWS: [Row; 46] = [
+pub(crate) const ROWS: [Row; 50] = [
     row(
         ("durable-4k-1", "per_s"),
         "durable delivery, 1 thread, 4 KiB",
@@ -175,6 +175,16 @@ pub(crate) const ROWS: [Row; 46] = [
         Less,
         &[],
     ),
+    row(
+        ("long-mail-16", "per_s"),
+        "durable delivery, 16 threads, mail-sized, 20 GiB",
+        "/s",
+        More,
+        &[least(PEER, 1.5)],
+    ),
+    row(("long-mail-16", "p50_us"), "- median", "us", Less, &[]),
+    row(("long-mail-16", "p99_us"), "- 99 %", "us", Less, &[]),
+    row(("long-mail-16", "max_us"), "- longest", "us", Less, &[]),
     row(
         ("device-mail-16", "device_amp"),
         "written to the device / bytes of mail, 16 threads",

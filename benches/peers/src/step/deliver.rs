@@ -26,12 +26,17 @@ pub(super) fn one_by_one(context: &Context, threads: usize, durable: bool) -> Re
     let mails: Vec<Mail> = (0..count)
         .map(|number| corpus.mail(number, inbox(number)))
         .collect();
-    let bytes = bytes_of(&mails);
+    let passes = if context.workload.is_long() {
+        scale.passes
+    } else {
+        1
+    };
+    let (count, bytes) = (count * passes, bytes_of(&mails) * passes);
     let store = context.open(durable, bytes + HEAD * count)?;
     let places: Vec<Place> = (0..scale.accounts).map(Place::inbox).collect();
     store.create(&places)?;
     let wrote = Wrote::begin(context)?;
-    let (seconds, times, acked) = race(&*store, &mails, threads)?;
+    let (seconds, times, acked) = race(&*store, &mails, (count, threads))?;
     let mut figures = Figures::default();
     figures.put("per_s", count as f64 / seconds);
     figures.put("mib_s", bytes as f64 / seconds / f64::from(1 << 20));
@@ -48,7 +53,8 @@ fn bytes_of(mails: &[Mail]) -> u64 {
 /// Seconds that all took, nanoseconds of each, and where each is.
 type Race = (f64, Vec<f64>, Vec<Ack>);
 
-fn race(store: &dyn Store, mails: &[Mail], threads: usize) -> Result<Race> {
+/// `count` deliveries: all of `mails` in turn, and again from the first.
+fn race(store: &dyn Store, mails: &[Mail], (count, threads): (u64, usize)) -> Result<Race> {
     let group = (threads > 1 && !store.shares_commits()).then(Group::new);
     let (next, ready) = (AtomicUsize::new(0), Barrier::new(threads + 1));
     let deliver = |mail: &Mail| match &group {
@@ -63,15 +69,17 @@ fn race(store: &dyn Store, mails: &[Mail], threads: usize) -> Result<Race> {
         ready.wait();
         loop {
             let at = next.fetch_add(1, Ordering::Relaxed);
-            let Some(mail) = mails.get(at) else {
+            if at as u64 >= count {
                 return Ok((times, acked));
-            };
+            }
+            let number = at % mails.len();
+            let mail = &mails[number];
             let (nanos, uid) = timed(|| deliver(mail))?;
             times.push(nanos);
             acked.push(Ack {
                 place: mail.place,
                 uid,
-                number: at as u64,
+                number: number as u64,
             });
         }
     };
