@@ -402,6 +402,8 @@ switches! {
     SearchGiven,
     /// Of a sealed segment the last numbers are lost where nothing is left of their records.
     SealedNumbers,
+    /// Whether a batch was the last one of its segment, the next one is asked.
+    EndAsked,
     /// No run is made without it.
     RebuildGiven,
     /// No rows are shown without it.

@@ -196,7 +196,7 @@ impl Log {
 
 /// Whether the last sound batch of the segment at index `at` was not its last one: the first batch behind it names another.
 pub(super) fn is_end_lost(segments: &[Arc<Segment>], at: usize, survey: &Survey) -> bool {
-    let Some(last) = survey.batches.last() else {
+    let Some(last) = survey.batches.last().filter(|_| Switch::EndAsked.on()) else {
         return false;
     };
     for next in segments.get(at + 1..).unwrap_or_default() {

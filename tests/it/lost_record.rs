@@ -225,6 +225,39 @@ fn misses_the_last_batch(sealed: bool, sound: bool, delivered: u64) {
     }
 }
 
+/// Goal: the last batch of a sealed segment and the first one of the next are zeroes, and the index is made again: both are told.
+/// Fails when: only the next batch is asked whether there was one before it.
+#[test]
+fn the_last_batch_is_missed_where_the_next_is_lost_too() {
+    let sim = Sim::new();
+    let store = open(&sim, options(0)).unwrap();
+    let inbox = store.create_account("anna").unwrap().inbox().unwrap();
+    let other = store.create_account("berta").unwrap().inbox().unwrap();
+    deliver(&store, &inbox, 1, 100);
+    deliver(&store, &inbox, 2, 100);
+    let first = sim.files();
+    let name = first.keys().find(|name| name.ends_with(".seg")).unwrap();
+    let mut heads = (PAGE..first[name].len()).step_by(SECTOR);
+    let is_head = |at: &usize| first[name][*at..].starts_with(b"MKBATCH1");
+    let head = heads.rfind(is_head).unwrap();
+    (10..13).for_each(|seed| assert!(deliver(&store, &other, seed, 60_000) > 0));
+    drop((inbox, other));
+    store.close().unwrap();
+    let files = sim.files();
+    let next = files.keys().filter(|name| name.ends_with(".seg")).nth(1);
+    let lost = |sim: &Sim| {
+        let store = open(sim, options(1).rebuild(true)).unwrap();
+        let rebuilt = store.wait_rebuilt(&mut |_| ControlFlow::Continue(()));
+        rebuilt.unwrap();
+        store.health().lost_records
+    };
+    let len = files[next.unwrap()].len();
+    sim.damage_if_there(next.unwrap(), |bytes| bytes[PAGE..len - 2 * PAGE].fill(0));
+    let of_the_next = lost(&Sim::from_files(sim.files()));
+    sim.damage_if_there(name, |bytes| bytes[head..first[name].len()].fill(0));
+    assert_eq!((of_the_next, lost(&sim)), (1, 2));
+}
+
 /// Goal: none of the segments could be sealed, and nothing is lost: `verify` says so, also where it is the first to read them.
 /// Fails when: one that was not read yet is taken for an empty one, and what follows it for what follows the one before.
 #[test]

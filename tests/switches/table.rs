@@ -739,6 +739,10 @@ pub(crate) const TABLE: &[(Switch, By)] = &[
     ),
     (
         Switch::SealedNumbers,
+        By::It("lost_record::the_last_batch_is_missed_where_the_next_is_lost_too"),
+    ),
+    (
+        Switch::EndAsked,
         By::It("lost_record::the_last_batch_of_a_segment_is_missed"),
     ),
     (
