@@ -30,8 +30,8 @@ pub struct Health {
     pub next_record: u64,
     /// The rebuild of what is derived, while one is under way. Everything is served meanwhile.
     pub rebuild: Option<Rebuild>,
-    /// Derived files or parts of them that were found damaged since opening. They were dropped and are made again; no
-    /// mail is touched by that.
+    /// Derived files or parts of them that were found damaged, footers of segments included, by the opening or since. They were
+    /// dropped and are made again; no mail is touched by that.
     pub index_damage: u64,
     /// Why the index could not be saved lately, if so. The store goes on; until it can be, an opening has more to read.
     pub index_error: Option<Error>,
@@ -153,15 +153,16 @@ impl Store {
     #[must_use]
     pub fn health(&self) -> Health {
         let inner = &self.inner;
+        let log = inner.log.stat();
         let mut health = Health {
             path: inner.path.clone(),
             read_only: inner.log.options().read_only,
             stopped: inner.log.stopped(),
             whole: inner.recovery.is_whole(),
             lost_records: 0,
-            next_record: inner.log.stat().next_record,
+            next_record: log.next_record,
             rebuild: None,
-            index_damage: 0,
+            index_damage: log.bad_footers,
             index_error: None,
             deferred: 0,
             images_waiting: 0,

@@ -355,7 +355,7 @@ impl Index {
 
     /// What the index has to say of the store's health.
     pub(crate) fn report(&self, health: &mut Health) {
-        health.index_damage = self.damage();
+        health.index_damage += self.damage();
         health.lost_records = self.lost.lock().len() as u64;
         health.whole &= health.lost_records == 0;
         health.deferred = self.waiting.len();

@@ -93,12 +93,17 @@ impl Shared {
             .cloned();
         let segment = match open {
             Some(segment) => segment,
-            None => self.open_large(number, missing)?,
+            None => self.keep_large(self.open_large(number, missing)?),
         };
         segment.body_at(number, PAGE as u64)
     }
 
-    fn open_large(&self, number: u64, missing: &dyn Fn() -> Error) -> Result<Arc<Segment>> {
+    /// The segment of a large body, opened anew.
+    pub(super) fn open_large(
+        &self,
+        number: u64,
+        missing: &dyn Fn() -> Error,
+    ) -> Result<Arc<Segment>> {
         let name = segment_name(number);
         let path = join_path(&self.storage.describe(), &name);
         let file = self
@@ -120,13 +125,17 @@ impl Shared {
             first_record: number,
             ..header
         };
-        let segment = Arc::new(Segment::new(header, path, name, file, &self.files));
+        let segment = Segment::new(header, path, name, file, &self.files);
+        Ok(Arc::new(segment))
+    }
+
+    fn keep_large(&self, segment: Arc<Segment>) -> Arc<Segment> {
         let mut open = self.large.lock();
         if open.len() >= OPEN_MAX {
             open.remove(0);
         }
         open.push(Arc::clone(&segment));
-        Ok(segment)
+        segment
     }
 }
 

@@ -135,7 +135,7 @@ pub(crate) struct LogStat {
     pub(crate) bytes: u64,
     pub(crate) next_record: u64,
     pub(crate) batches: u64,
-    /// Footers that were found to be bad since the opening. Each is written again where that is possible.
+    /// Footers that were found to be bad, by the opening or since. Each is written again where that is possible.
     pub(crate) bad_footers: u64,
 }
 

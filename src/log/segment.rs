@@ -175,7 +175,11 @@ impl Segment {
 
     /// A scanner over its batches.
     pub(super) fn scanner(&self) -> Result<Scanner> {
-        let file = self.file()?;
+        self.scanner_of(self.file()?)
+    }
+
+    /// As [`scanner`](Self::scanner), in a file of its name.
+    pub(super) fn scanner_of(&self, file: Arc<dyn File>) -> Result<Scanner> {
         // The list could say anything.
         let len = file.len().map_err(self.io("measure"))?;
         let limit = self.end().min(len);

@@ -75,10 +75,14 @@ impl Log {
         let segments = Arc::clone(&shared.segments.read());
         for (at, segment) in segments.iter().enumerate() {
             checked.segments += 1;
-            match check.segment(&segments, at, segment) {
-                Ok(len) => checked.bytes += len,
-                // What cannot be opened is damage too; the rest is read.
-                Err(_) => check.unread(segment.path(), 0, segment.end()),
+            // What cannot be opened is damage too; the rest is read.
+            if let Some((path, file)) =
+                shared.named(&segment_name(segment.number()), segment.end(), &mut check)
+            {
+                match check.segment(&segments, segment, at, &file) {
+                    Ok(len) => checked.bytes += len,
+                    Err(_) => check.unread(&path, 0, segment.end()),
+                }
             }
             if (check.tell)(segment.end()).is_break() {
                 checked.stopped = true;
@@ -111,15 +115,20 @@ impl Check<'_> {
     }
 
     /// All of a segment up to its end, and what must be zero behind; returns the file's length.
-    fn segment(&mut self, segments: &[Arc<Segment>], at: usize, segment: &Segment) -> Result<u64> {
-        let (path, shared_file) = (segment.path(), segment.file()?);
-        let file = &*shared_file;
-        self.header(path, file, segment);
+    fn segment(
+        &mut self,
+        segments: &[Arc<Segment>],
+        segment: &Segment,
+        at: usize,
+        file: &Arc<dyn File>,
+    ) -> Result<u64> {
+        let path = segment.path();
+        self.header(path, &**file, segment);
         if segment.end() == 0 {
             segment.settle()?;
         }
         let end = segment.end();
-        let mut scanner = segment.scanner()?;
+        let mut scanner = segment.scanner_of(Arc::clone(file))?;
         let survey = scanner.survey(PAGE as u64);
         for gap in &survey.gaps {
             self.bad(path, gap.start, gap.end, Fault::Lost);
@@ -143,7 +152,7 @@ impl Check<'_> {
         }
         if segment.is_listed_sealed() {
             let last = survey.batches.last().map(|found| found.head.batch);
-            self.footer(path, file, segment, survey.end..end, last);
+            self.footer(path, &**file, segment, survey.end..end, last);
         }
         if is_end_lost(segments, at, &survey) {
             let behind = end.max(survey.end + SECTOR as u64);
@@ -258,9 +267,9 @@ impl Shared {
         self.check_segments(ledger.manifest.edits, check)
     }
 
-    /// A file that every store has, with its path. That it is not there is damage, and nothing that keeps the rest from being
-    /// read.
-    fn small_file(
+    /// The file that has the name now, with its path: one that is open may be another, or have none. That it is not there is
+    /// damage, and nothing that keeps the rest from being read.
+    fn named(
         &self,
         name: &str,
         needed: u64,
@@ -278,7 +287,7 @@ impl Shared {
     }
 
     fn check_manifest(&self, manifest: &Manifest, check: &mut Check<'_>) {
-        let Some((path, file)) = self.small_file(MANIFEST, 2 * PAGE as u64, check) else {
+        let Some((path, file)) = self.named(MANIFEST, 2 * PAGE as u64, check) else {
             return;
         };
         for slot in 0..2 {
@@ -298,7 +307,7 @@ impl Shared {
     /// The list's head and its first `edits` edits.
     fn check_segments(&self, edits: u64, check: &mut Check<'_>) -> Vec<u64> {
         let mut large = Vec::new();
-        let Some((path, file)) = self.small_file(SEGMENTS, segments::offset(edits), check) else {
+        let Some((path, file)) = self.named(SEGMENTS, segments::offset(edits), check) else {
             return large;
         };
         let mut head = vec![0; segments::EDIT_LEN];
@@ -334,7 +343,7 @@ impl Shared {
     /// TAIL's slots. One that is all zeroes was never written, or was not synced before a power cut; and one that a writer
     /// was writing is another one at the next look.
     fn check_tail(&self, check: &mut Check<'_>) {
-        let Some((path, file)) = self.small_file(TAIL, tail::FILE_LEN, check) else {
+        let Some((path, file)) = self.named(TAIL, tail::FILE_LEN, check) else {
             return;
         };
         for at in [0, PAGE] {
@@ -368,7 +377,8 @@ impl Shared {
         let path = self.path(&segment_name(number));
         let missing = || Error::fault(path.clone(), 0, Fault::Lost);
         let checked = self
-            .large_body(number, &missing)
+            .open_large(number, &missing)
+            .and_then(|segment| segment.body_at(number, PAGE as u64))
             .and_then(|body| body.recheck(|_| ()).map(|()| body.file_len()));
         match checked {
             Ok(len) => len,
