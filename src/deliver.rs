@@ -182,10 +182,9 @@ impl<'a> Prepared<'a> {
             Some((first, others)) => (*first, others.to_vec()),
             None => (AccountId::from_bytes([0; 16]), Vec::new()),
         };
-        let (bytes, chunks) = (self.raw.bytes(), self.chunks.clone());
         NewBody {
-            bytes,
-            chunks,
+            bytes: self.raw.bytes(),
+            chunks: &self.chunks,
             account,
             mailbox,
             uid,

@@ -327,7 +327,7 @@ impl Inner {
             mailbox: MailboxName::new(&recipient.mailbox)?.as_str().to_owned(),
             flags: recipient.marks.flags,
             keywords: recipient.marks.keywords.clone(),
-            internal_date: date.ok_or(Error::NotAllowed {
+            internal_date: date.ok_or_else(|| Error::NotAllowed {
                 name: recipient.mailbox.clone(),
                 verb: "dated by this clock",
             })?,

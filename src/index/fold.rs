@@ -432,7 +432,7 @@ impl Fold {
             raw_len: deliver.raw_len,
         };
         self.with_mailbox(header, Some(deliver.uid_validity), |mailbox, keywords| {
-            if mailbox.get(deliver.uid.get()).is_none() {
+            if !mailbox.has(deliver.uid.get()) {
                 let set = keywords.take(&deliver.keywords);
                 mailbox.add(entry(set));
             }

@@ -109,6 +109,11 @@ impl MailboxFold {
         self.entries.get(uid.into())
     }
 
+    /// Whether it has an entry of that UID. One that arrives is above all others, mostly: then nothing is searched.
+    pub(crate) fn has(&self, uid: u32) -> bool {
+        u64::from(uid) < self.uid_next && self.entries.find(uid.into()).is_some()
+    }
+
     /// The record that delivered a UID's Email, and its length as given: what it takes to find the bytes.
     pub(crate) fn source(&self, uid: u32) -> Option<(u64, u32)> {
         let (leaf, at) = self.entries.find(uid.into())?;

@@ -5,6 +5,8 @@ mod cold;
 mod deliveries;
 mod mailboxes;
 
+use std::collections::BTreeMap;
+
 pub(crate) use cold::{ColdDraft, INBOX_ID};
 
 use super::cell::Head;
@@ -31,7 +33,16 @@ pub(crate) struct Draft {
     scratch: Fold,
     /// How many of the drafts the scratch has.
     applied: usize,
+    /// The deliveries of new Emails among those behind.
+    ahead: Ahead,
     pub(crate) records: Drafts,
+}
+
+/// Deliveries, each of a new Email, that a fold does not have yet.
+#[derive(Debug, Default)]
+struct Ahead {
+    count: usize,
+    of_mailbox: BTreeMap<u32, u64>,
 }
 
 /// Records of one account that will be written together.
@@ -116,6 +127,7 @@ impl Draft {
         Self {
             scratch: head,
             applied: 0,
+            ahead: Ahead::default(),
             records: Drafts::new(first_modseq, now_ms),
         }
     }
@@ -128,7 +140,16 @@ impl Draft {
             self.scratch.apply(&header, &drafted.change);
         }
         self.applied = self.records.list.len();
+        self.ahead = Ahead::default();
         &self.scratch
+    }
+
+    /// What the scratch does not have yet, which is nothing but deliveries of new Emails.
+    fn ahead(&mut self) -> &Ahead {
+        if self.ahead.count != self.records.list.len() - self.applied {
+            self.fold();
+        }
+        &self.ahead
     }
 
     fn push(&mut self, mailbox: u32, change: Change) -> Result<ModSeq> {

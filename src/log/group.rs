@@ -29,7 +29,7 @@ pub(crate) struct NewRecord<'a> {
 #[derive(Clone, Debug)]
 pub(crate) struct NewBody<'a> {
     pub(crate) bytes: &'a [u8],
-    pub(crate) chunks: Vec<u32>,
+    pub(crate) chunks: &'a [u32],
     pub(crate) account: AccountId,
     pub(crate) mailbox: u32,
     pub(crate) uid: u32,
@@ -50,7 +50,7 @@ impl NewBody<'_> {
             key: 0,
             codec: Codec::Plain,
             owners: self.owners.clone(),
-            chunks: self.chunks.clone(),
+            chunks: self.chunks.to_vec(),
         }
     }
 }

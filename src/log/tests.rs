@@ -135,7 +135,7 @@ impl Scribe {
                     };
                     let new_body = NewBody {
                         bytes: &body,
-                        chunks: crate::format::body::chunk_checksums(&body),
+                        chunks: &crate::format::body::chunk_checksums(&body),
                         account: id,
                         mailbox: 1,
                         uid: 1,

@@ -25,7 +25,12 @@ impl Draft {
         body: Option<usize>,
     ) -> Result<Delivered> {
         let slot = self.slot(id, email)?;
-        self.records.deliver(slot, arrival, marks, body)
+        let delivered = self.records.deliver(slot, arrival, marks, body)?;
+        if email.is_none() {
+            self.ahead.count += 1;
+            *self.ahead.of_mailbox.entry(id).or_default() += 1;
+        }
+        Ok(delivered)
     }
 
     /// Makes the deferred delivery of record `number` an entry, as if it came now but for its save date. Those of an
@@ -62,10 +67,20 @@ impl Draft {
         })
     }
 
-    /// The next place in a mailbox.
+    /// The next place in a mailbox. Many deliveries of one call need not be folded each before the next is planned: what each
+    /// takes, for a new Email, is one UID and one Email id.
     fn slot(&mut self, id: u32, email: Option<u64>) -> Result<Slot> {
-        let mailbox = self.mailbox(id)?;
-        let (uid_validity, uid) = (mailbox.uid_validity, next_uid(mailbox, 0)?);
+        if email.is_some() {
+            self.fold();
+        }
+        let ahead = self.ahead();
+        let uids_ahead = ahead.of_mailbox.get(&id).copied().unwrap_or(0);
+        let next_email = ahead.count as u64 + self.scratch.next_email;
+        let mailbox = self.scratch.mailbox(id);
+        let mailbox = mailbox.ok_or_else(|| Error::NoSuchMailbox {
+            name: format!("#{id}"),
+        })?;
+        let (uid_validity, uid) = (mailbox.uid_validity, next_uid(mailbox, uids_ahead)?);
         if mailbox.properties.noselect {
             return Err(Error::NotAllowed {
                 name: mailbox.name.to_string(),
@@ -77,7 +92,7 @@ impl Draft {
             mailbox: id,
             uid,
             uid_validity,
-            email: shared.unwrap_or(self.fold().next_email),
+            email: shared.unwrap_or(next_email),
         })
     }
 }
@@ -109,7 +124,7 @@ impl Drafts {
             uid_validity: slot.uid_validity,
             flags: marks.flags,
             keywords: marks.keywords.clone(),
-            internal_date: internal_date.ok_or(Error::NotAllowed {
+            internal_date: internal_date.ok_or_else(|| Error::NotAllowed {
                 name: slot.mailbox.to_string(),
                 verb: "dated by this clock",
             })?,
@@ -131,7 +146,7 @@ impl Drafts {
         change: impl FnOnce(Deliver) -> Change,
     ) -> Result<Delivered> {
         let (uid, uid_validity) = (deliver.uid, deliver.uid_validity);
-        let email = EmailId::new(deliver.email).ok_or(Error::Exhausted {
+        let email = EmailId::new(deliver.email).ok_or_else(|| Error::Exhausted {
             name: "the account".into(),
             what: "Email ids",
         })?;
