@@ -462,12 +462,14 @@ impl Fold {
     }
 
     fn transfer(&mut self, header: &RecordHeader, transfer: &Transfer, moved: bool) {
-        let found = self.taken(header, transfer, moved);
-        let emails = found.iter().map(|(pair, _)| pair.email.saturating_add(1));
-        let Some(next) = emails.max() else { return };
-        self.next_email = self.next_email.max(next);
+        let mut found = self.taken(header, transfer, moved).peekable();
+        if found.peek().is_none() {
+            return;
+        }
+        let mut next_email = self.next_email;
         self.with_mailbox(header, Some(transfer.uid_validity), |mailbox, keywords| {
             for (pair, entry) in found {
+                next_email = next_email.max(pair.email.saturating_add(1));
                 let number = if moved {
                     entry.keywords
                 } else {
@@ -484,27 +486,29 @@ impl Fold {
                 });
             }
         });
+        self.next_email = next_email;
     }
 
-    /// The entries that a transfer names and that are there; taken out where they are moved.
+    /// The entries that a transfer names and that are there; taken out, all of them first, where they are moved.
     fn taken<'a>(
         &mut self,
         header: &RecordHeader,
         transfer: &'a Transfer,
         moved: bool,
-    ) -> Vec<(&'a Transferred, Entry)> {
+    ) -> Box<dyn Iterator<Item = (&'a Transferred, Entry)> + 'a> {
         let pairs = transfer.entries.iter();
         if moved {
             let source = self.mailbox_mut(transfer.source);
             let mut take = source.map(|source| |uid: u32| source.remove(uid, header.modseq));
-            pairs
+            let taken: Vec<_> = pairs
                 .filter_map(|pair| Some((pair, take.as_mut()?(pair.from.get())?)))
-                .collect()
+                .collect();
+            Box::new(taken.into_iter())
         } else {
-            let source = self.mailboxes.get(&transfer.source);
-            pairs
-                .filter_map(|pair| Some((pair, source?.get(pair.from.get())?)))
-                .collect()
+            // As it is now, also where it is the destination.
+            let source = self.mailboxes.get(&transfer.source).cloned();
+            let entry = move |uid: u32| source.as_ref()?.get(uid);
+            Box::new(pairs.filter_map(move |pair| Some((pair, entry(pair.from.get())?))))
         }
     }
 }

@@ -50,13 +50,9 @@ impl Replay for Tail {
             Change::Fence(fence) => self.fence(header.number, fence),
             change => {
                 self.note_deferred(header, change);
-                self.check_chain(header);
-                note(&mut self.rows, &self.fences, header, change);
-                let mark = self
-                    .rows
-                    .get(&header.account)
-                    .map(|row| row.uid_validity_mark);
-                self.high = self.high.max(mark.unwrap_or(0));
+                let (last, row) = note(&mut self.rows, &self.fences, header, change);
+                self.high = self.high.max(row.uid_validity_mark);
+                self.check_chain(header, last);
             }
         }
     }
@@ -80,12 +76,11 @@ impl Tail {
         self.fences.add(fence_at(number, fence));
     }
 
-    /// A record names the one before it: if that should have been replayed and was not, it is lost.
-    fn check_chain(&mut self, header: &RecordHeader) {
-        let last = self.rows.get(&header.account).map(|row| row.last_record);
+    /// A record names the one before it: if that should have been replayed and was not, it is lost. `last` was; 0 for none.
+    fn check_chain(&mut self, header: &RecordHeader, last: u64) {
         let broken = match last {
-            Some(last) => header.previous != last,
-            None => header.previous >= self.from,
+            0 => header.previous >= self.from,
+            last => header.previous != last,
         };
         let filed = header.account == AccountId::from_bytes([0; 16]) || header.previous == 0;
         if broken && !filed && self.hit.last() != Some(&header.account) {
@@ -104,18 +99,21 @@ pub(super) struct Given {
     pub(super) some: bool,
 }
 
-/// Takes over a record into the rows of a range of records.
-pub(super) fn note(
-    rows: &mut BTreeMap<AccountId, Row>,
+/// Takes over a record into the rows of a range of records; returns the number of the account's record before it there, 0 for
+/// none, and its row.
+pub(super) fn note<'a>(
+    rows: &'a mut BTreeMap<AccountId, Row>,
     fences: &Fences,
     header: &RecordHeader,
     change: &Change,
-) {
+) -> (u64, &'a Row) {
     let row = rows
         .entry(header.account)
         .or_insert_with(|| Row::new(header.account));
+    let last = row.last_record;
     fences.apply(row, header.number);
     row.advance(header, change);
+    (last, row)
 }
 
 pub(super) fn fence_at(number: u64, fence: &Fence) -> FenceAt {

@@ -255,13 +255,14 @@ impl Draft {
         let uid_validity = to.uid_validity;
         let mut next_email = fold.next_email;
         let mut entries = Vec::new();
-        for (at, entry) in from.select(uids).iter().enumerate() {
-            let Some(uid) = Uid::new(entry.uid) else {
+        for (at, (leaf, row)) in from.find(uids).enumerate() {
+            let (uid, email) = (leaf.uid().get(row), leaf.email().get(row));
+            let (Some(uid), Some(email)) = (uid.and_then(|uid| Uid::new(*uid)), email) else {
                 continue;
             };
             let leaves = moved && source == destination;
-            let held = to.uid_of(entry.email).is_some() && !leaves;
-            let email = if held { next_email } else { entry.email };
+            let held = to.uid_of(*email).is_some() && !leaves;
+            let email = if held { next_email } else { *email };
             next_email += u64::from(held);
             entries.push(Transferred {
                 from: uid,

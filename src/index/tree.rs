@@ -401,7 +401,13 @@ fn insert_in_leaf<L: Leaf>(
     row: L::Row,
     rightmost: bool,
 ) -> Inserted<L> {
-    let Err(at) = leaf.find(key) else {
+    let last = leaf.len().checked_sub(1);
+    let found = match last {
+        // Most come behind all others.
+        Some(last) if leaf.key(last) < key => Err(last + 1),
+        _ => leaf.find(key),
+    };
+    let Err(at) = found else {
         return Inserted::Present;
     };
     if leaf.len() < L::CAPACITY {
