@@ -20,6 +20,7 @@ use std::hint::black_box;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+use mailkeep::format::checksum;
 use mailkeep::{Durability, FlagChange, Flags, Mailbox, Options, Store, Uid, View};
 use support::mail::{Seed, accounts, deliver_now, fill_accounts, name};
 use support::{Plan, Report, Side, Target, folder, side, smoke, timed};
@@ -161,7 +162,7 @@ fn read(report: &mut Report, axis: &str, places: &[Place]) {
         Seed(9).shuffle(&mut asked);
         all.push(side(name, move || {
             for at in &asked {
-                black_box(crc32c::crc32c(&bytes[at * LEN..][..LEN]));
+                black_box(checksum(0, &bytes[at * LEN..][..LEN]));
             }
         }));
     }

@@ -18,6 +18,7 @@ use std::hint::black_box;
 use std::path::Path;
 use std::sync::Arc;
 
+use mailkeep::format::checksum;
 use mailkeep::io::{Directory, Open, Storage as _};
 use mailkeep::{Options, Store, Uid, install_guard};
 use support::mail::{Seed, closed, fill_accounts, name};
@@ -145,7 +146,7 @@ fn raw(path: &Path) {
         let mut at = seed.next() % (all - LEN as u64);
         for (file, len) in &files {
             if at + LEN as u64 <= *len {
-                sum ^= crc32c::crc32c(&file.bytes(at, LEN).unwrap());
+                sum ^= checksum(0, &file.bytes(at, LEN).unwrap());
                 break;
             }
             at = at.saturating_sub(*len);

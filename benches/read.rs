@@ -12,6 +12,7 @@ use std::hint::black_box;
 use std::path::Path;
 
 use criterion::{Criterion, Throughput};
+use mailkeep::format::checksum;
 use mailkeep::io::{Directory, Open, Storage as _};
 use mailkeep::{Durability, Message, Options, Store, Uid, View};
 use support::mail::{Seed, deliver_now, fill, store};
@@ -49,7 +50,7 @@ fn groups(criterion: &mut Criterion) {
             bench.iter(|| message.range(1..len).unwrap());
         });
         group.bench_function("verify/raw-crc32c", |bench| {
-            bench.iter(|| crc32c::crc32c(&bytes))
+            bench.iter(|| checksum(0, &bytes))
         });
         message.bytes().unwrap();
         group.bench_function("verified/ours", |bench| {
@@ -65,7 +66,7 @@ fn verify(report: &mut Report, name: &str, len: usize) {
     let dir = folder();
     let (_store, view, message) = one(&dir.path().join("store"), len);
     let bytes = message.range(1..len).unwrap();
-    let expected = crc32c::crc32c(&bytes);
+    let expected = checksum(0, &bytes);
     let ops = ((4 << 20) / len).max(4) as u64;
     let plan = Plan {
         rounds: 25,
@@ -81,7 +82,7 @@ fn verify(report: &mut Report, name: &str, len: usize) {
     };
     let raw = || {
         for _ in 0..ops {
-            assert_eq!(crc32c::crc32c(black_box(&bytes)), expected);
+            assert_eq!(checksum(0, black_box(&bytes)), expected);
         }
     };
     let sides = &mut [side("ours", ours), side("raw-crc32c", raw)];
@@ -165,7 +166,7 @@ fn first(report: &mut Report, name: &str, len: usize) {
         let file = volume.open("raw", Open::Read).unwrap();
         for number in 0..count {
             let bytes = file.bytes((number * len) as u64, len).unwrap();
-            black_box(crc32c::crc32c(&bytes));
+            black_box(checksum(0, &bytes));
         }
     };
     let sides = &mut [side("ours", ours), side("raw-crc32c", raw)];
@@ -215,7 +216,7 @@ fn among_many(report: &mut Report) {
     let raw = || {
         for _ in 0..ops {
             let at = other() as usize * 300;
-            black_box(crc32c::crc32c(&bytes[at..at + 300]));
+            black_box(checksum(0, &bytes[at..at + 300]));
         }
     };
     let sides = &mut [

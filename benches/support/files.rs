@@ -5,6 +5,7 @@ use std::io::Read as _;
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 
+use mailkeep::format::checksum;
 use rustix::fs::Advice;
 
 /// Files of a folder in order of their names.
@@ -72,7 +73,7 @@ pub(crate) fn read_all(paths: &[PathBuf], checked: bool) -> u64 {
                 break;
             }
             if checked {
-                crc ^= crc32c::crc32c(&buffer[..len]);
+                crc ^= checksum(0, &buffer[..len]);
             }
             sum += len as u64;
         }
@@ -123,7 +124,7 @@ pub(crate) fn read_parts(parts: &[(PathBuf, u64, u64)], buffer: &mut [u8]) -> u3
         while at < start + len {
             let piece = (buffer.len() as u64).min(start + len - at) as usize;
             file.read_exact_at(&mut buffer[..piece], at).unwrap();
-            crc = crc32c::crc32c_append(crc, &buffer[..piece]);
+            crc = checksum(crc, &buffer[..piece]);
             at += piece as u64;
         }
     }

@@ -5,6 +5,8 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::{Condvar, Mutex};
 
+use mailkeep::format::checksum;
+
 /// A file that messages are written to one after the other.
 pub(crate) struct RawLog {
     file: File,
@@ -42,7 +44,7 @@ impl RawLog {
 
     /// Checksum, digest and one write of `len` bytes that hold `message`; no sync.
     pub(crate) fn write(&mut self, message: &[u8], len: usize) {
-        let crc = crc32c::crc32c(message);
+        let crc = checksum(0, message);
         let digest = blake3::hash(message);
         let batch = &mut self.buffer[..len];
         batch[..4].copy_from_slice(&crc.to_le_bytes());
@@ -113,7 +115,7 @@ impl SharedLog {
 
     /// Checksum and digest by each thread; on the disk when this returns.
     pub(crate) fn commit(&self, message: &[u8]) {
-        let crc = crc32c::crc32c(message);
+        let crc = checksum(0, message);
         let digest = blake3::hash(message);
         let mut group = self.group.lock().unwrap();
         group.bytes.extend_from_slice(&crc.to_le_bytes());

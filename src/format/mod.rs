@@ -9,6 +9,7 @@ pub mod batch;
 pub mod body;
 pub(crate) mod bytes;
 pub mod change;
+mod checksum;
 mod fault;
 pub mod footer;
 mod hex;
@@ -20,6 +21,7 @@ pub mod tail;
 #[cfg(test)]
 mod tests;
 
+pub use checksum::checksum;
 pub use fault::Fault;
 pub use hex::hexdump;
 
@@ -63,14 +65,6 @@ impl Features {
             unknown => Err(Fault::Features { unknown }),
         }
     }
-}
-
-/// The checksum used throughout: CRC-32C (Castagnoli), continued from `seed`. FORMAT.md section 3.
-///
-/// The one place that names the implementation.
-#[must_use]
-pub fn checksum(seed: u32, bytes: &[u8]) -> u32 {
-    crc32c::crc32c_append(seed, bytes)
 }
 
 /// `len` rounded up to a multiple of `unit`.

@@ -8,6 +8,7 @@ use std::io::IoSlice;
 use std::os::unix::fs::FileExt as _;
 use std::sync::{Mutex, PoisonError, RwLock, RwLockReadGuard};
 
+use mailkeep::format::checksum;
 use memmap2::Mmap;
 
 use super::Setup;
@@ -93,7 +94,7 @@ impl Entry {
         put(&modseq.to_le_bytes());
         put(&date.to_le_bytes());
         put(&self.digest);
-        let crc = crc32c::crc32c(&head[8..]);
+        let crc = checksum(0, &head[8..]);
         head[..4].copy_from_slice(&MAGIC.to_le_bytes());
         head[4..8].copy_from_slice(&crc.to_le_bytes());
         head
@@ -107,7 +108,7 @@ impl Entry {
         let u64_at = |at: usize| -> Option<u64> {
             Some(u64::from_le_bytes(head.get(at..at + 8)?.try_into().ok()?))
         };
-        if u32_at(0)? != MAGIC || u32_at(4)? != crc32c::crc32c(&head[8..]) {
+        if u32_at(0)? != MAGIC || u32_at(4)? != checksum(0, &head[8..]) {
             return None;
         }
         let what = match u32_at(8)? {
@@ -274,7 +275,7 @@ fn replay(bytes: &[u8]) -> Result<(HashMap<Place, Columns>, u64)> {
         if entry.what == What::Delivered {
             next += entry.body.len as usize;
             let body = bytes.get(at + HEAD..next);
-            if body.is_none_or(|body| crc32c::crc32c(body) != entry.body.crc) {
+            if body.is_none_or(|body| checksum(0, body) != entry.body.crc) {
                 break;
             }
         }
@@ -297,7 +298,7 @@ impl Store for Raw {
             body: Stretch {
                 at: 0,
                 len: mail.body.len() as u32,
-                crc: crc32c::crc32c(mail.body),
+                crc: checksum(0, mail.body),
             },
             digest: *blake3::hash(mail.body).as_bytes(),
             bytes: mail.body,
@@ -384,7 +385,7 @@ impl Session for Reader<'_> {
         let from = body.at as usize;
         let bytes = self.map.get(from..from + body.len as usize);
         let bytes = bytes.ok_or("a body behind the end of the file")?;
-        if self.check && crc32c::crc32c(bytes) != body.crc {
+        if self.check && checksum(0, bytes) != body.crc {
             return Err("a body is damaged".into());
         }
         see(bytes);
