@@ -90,6 +90,36 @@ fn verify(report: &mut Report, name: &str, len: usize) {
     report.contest(&format!("read/verify/warm/{name}"), plan, sides, &ratios);
 }
 
+/// The checksum, and crc32c alone, over the same bytes.
+fn sums(report: &mut Report, name: &str, len: usize) {
+    let bytes = Seed(9).message(len);
+    let ops = ((4 << 20) / len) as u64;
+    let plan = Plan {
+        rounds: 25,
+        steps: 5,
+        bytes: len as u64 * ops,
+        ops,
+    };
+    let by = |sum: fn(u32, &[u8]) -> u32| {
+        let bytes = &bytes;
+        move || {
+            for _ in 0..ops {
+                black_box(sum(0, black_box(bytes)));
+            }
+        }
+    };
+    let sides = &mut [
+        side("ours", by(checksum)),
+        side("crc32c", by(crc32c::crc32c_append)),
+    ];
+    report.contest(
+        &format!("read/checksum/{name}"),
+        plan,
+        sides,
+        &[("ours", "crc32c", Target::Tell)],
+    );
+}
+
 /// Lookup and bytes of a message that was verified before.
 fn verified(report: &mut Report, name: &str, len: usize) {
     let dir = folder();
@@ -237,6 +267,9 @@ fn main() {
     criterion.final_summary();
     let mut report = Report::default();
     if !support::smoke() {
+        for (name, len) in [("512B", 512), ("8KiB", 8 << 10), ("64KiB", 64 << 10)] {
+            sums(&mut report, name, len);
+        }
         for (name, len) in SIZES {
             verify(&mut report, name, len);
             first(&mut report, name, len);

@@ -157,9 +157,7 @@ impl Draft {
     }
 
     fn mailbox(&mut self, id: u32) -> Result<&MailboxFold> {
-        self.fold().mailbox(id).ok_or_else(|| Error::NoSuchMailbox {
-            name: format!("#{id}"),
-        })
+        self.fold().mailbox(id).ok_or_else(|| no_mailbox(id))
     }
 
     /// A UIDVALIDITY above all that the account gave: by the clock, or one more.
@@ -190,9 +188,7 @@ impl Draft {
         keywords_fit(&flag.remove_keywords)?;
         self.fold();
         let fold = &self.scratch;
-        let mailbox = fold.mailbox(id).ok_or_else(|| Error::NoSuchMailbox {
-            name: format!("#{id}"),
-        })?;
+        let mailbox = fold.mailbox(id).ok_or_else(|| no_mailbox(id))?;
         let mut done = Flagged::default();
         let floor = mailbox.modseq_floor;
         for (leaf, at) in mailbox.find(uids) {
@@ -239,13 +235,9 @@ impl Draft {
         let save_date = self.records.now;
         self.fold();
         let fold = &self.scratch;
-        let missing = |id| Error::NoSuchMailbox {
-            name: format!("#{id}"),
-        };
-        let from = fold.mailbox(source).ok_or_else(|| missing(source))?;
-        let to = fold
-            .mailbox(destination)
-            .ok_or_else(|| missing(destination))?;
+        let from = fold.mailbox(source).ok_or_else(|| no_mailbox(source))?;
+        let to = fold.mailbox(destination);
+        let to = to.ok_or_else(|| no_mailbox(destination))?;
         if to.properties.noselect {
             return Err(Error::NotAllowed {
                 name: to.name.to_string(),
@@ -436,6 +428,12 @@ pub(crate) fn keywords_fit(keywords: &[Keyword]) -> Result<()> {
         len,
         max,
     })
+}
+
+fn no_mailbox(id: u32) -> Error {
+    Error::NoSuchMailbox {
+        name: format!("#{id}"),
+    }
 }
 
 /// The UID that the entry after `ahead` more ones gets.

@@ -1,6 +1,6 @@
 //! Deliveries, and those that were put off.
 
-use super::{Arrival, Delivered, Draft, Drafts, Marks, keywords_fit, next_uid};
+use super::{Arrival, Delivered, Draft, Drafts, Marks, keywords_fit, next_uid, no_mailbox};
 use crate::error::{Error, Result};
 use crate::format::change::{Assign, BodyAt, Change, Deferred, Deliver};
 use crate::mail::{EmailId, InternalDate, Uid, UidValidity};
@@ -76,10 +76,7 @@ impl Draft {
         let ahead = self.ahead();
         let uids_ahead = ahead.of_mailbox.get(&id).copied().unwrap_or(0);
         let next_email = ahead.count as u64 + self.scratch.next_email;
-        let mailbox = self.scratch.mailbox(id);
-        let mailbox = mailbox.ok_or_else(|| Error::NoSuchMailbox {
-            name: format!("#{id}"),
-        })?;
+        let mailbox = self.scratch.mailbox(id).ok_or_else(|| no_mailbox(id))?;
         let (uid_validity, uid) = (mailbox.uid_validity, next_uid(mailbox, uids_ahead)?);
         if mailbox.properties.noselect {
             return Err(Error::NotAllowed {
