@@ -74,6 +74,10 @@ impl Raw<'_> {
     pub(crate) fn bytes(&self) -> &[u8] {
         &self.0
     }
+
+    pub(crate) fn into_owned(self) -> Raw<'static> {
+        Raw(self.0.into_owned().into())
+    }
 }
 
 /// Where a message goes, and how it is marked there.

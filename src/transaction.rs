@@ -103,14 +103,14 @@ impl Transaction {
         }
     }
 
-    /// Adds a message, which is copied.
+    /// Adds a message, which is copied unless it is given as a `Vec`.
     ///
     /// # Errors
     /// [`Error::EmptyMessage`], [`Error::TooLarge`] (the message, or all messages of the transaction over 512 MiB),
     /// [`Error::NoSuchMailbox`] for a mailbox of another account.
     pub fn append<'a>(&mut self, raw: impl Into<Raw<'a>>, delivery: Delivery) -> Result<()> {
         let mailbox = self.own(&delivery.mailbox)?;
-        let raw = Raw::from(raw.into().bytes().to_vec());
+        let raw = raw.into().into_owned();
         let prepared = Prepared::new(raw, &self.account.store.inner)?;
         let len = (self.len + prepared.len()) as u64;
         if len > LEN_MAX {

@@ -1,5 +1,7 @@
 //! A message body behind its header: found, attributed and verified without the record. FORMAT.md section 7.
 
+use std::borrow::Cow;
+
 use super::bytes::{Put, Take, check, patch_u32, within};
 use super::segment::Place;
 use super::{CHUNK, Fault, checksum, padded};
@@ -25,7 +27,7 @@ pub enum Codec {
 
 /// The header in front of a body.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct BodyHeader {
+pub struct BodyHeader<'a> {
     /// Number of the record that brought it.
     pub number: u64,
     /// The first owner.
@@ -43,9 +45,9 @@ pub struct BodyHeader {
     /// How they were made from the message.
     pub codec: Codec,
     /// The other accounts whose entries point here.
-    pub owners: Vec<AccountId>,
+    pub owners: Cow<'a, [AccountId]>,
     /// CRC-32C of each [`CHUNK`] of the stored bytes.
-    pub chunks: Vec<u32>,
+    pub chunks: Cow<'a, [u32]>,
 }
 
 /// The checksums of a body's chunks.
@@ -69,7 +71,7 @@ pub fn sign(place: Place, number: u64, header: &mut [u8]) {
     patch_u32(header, 0, crc);
 }
 
-impl BodyHeader {
+impl BodyHeader<'_> {
     /// Length of the encoded header in bytes, a multiple of 8.
     #[must_use]
     pub fn encoded_len(&self) -> usize {
@@ -94,15 +96,17 @@ impl BodyHeader {
         });
         out.put_u8(0);
         out.put_u16(u16::try_from(self.owners.len()).unwrap_or(u16::MAX));
-        for crc in &self.chunks {
+        for crc in &*self.chunks {
             out.put_u32(*crc);
         }
-        for owner in &self.owners {
+        for owner in &*self.owners {
             out.put(owner.as_bytes());
         }
         out.resize(start + len, 0);
     }
+}
 
+impl BodyHeader<'static> {
     /// Reads the header at the start of `bytes`.
     ///
     /// # Errors
@@ -117,10 +121,10 @@ impl BodyHeader {
         take.slice(4)?;
         let chunks = (0..checked.chunk_count())
             .map(|_| take.u32())
-            .collect::<Result<_, _>>()?;
+            .collect::<Result<Vec<_>, _>>()?;
         let owners = (0..checked.owners)
             .map(|_| take.array().map(AccountId::from_bytes))
-            .collect::<Result<_, _>>()?;
+            .collect::<Result<Vec<_>, _>>()?;
         Ok(Self {
             number: checked.number,
             account,
@@ -130,8 +134,8 @@ impl BodyHeader {
             raw_len,
             key,
             codec: Codec::Plain,
-            owners,
-            chunks,
+            owners: owners.into(),
+            chunks: chunks.into(),
         })
     }
 }

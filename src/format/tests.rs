@@ -56,7 +56,7 @@ fn encoded_record(header: &RecordHeader, change: &Change) -> Vec<u8> {
     bytes
 }
 
-fn encoded_body(header: &BodyHeader) -> Vec<u8> {
+fn encoded_body(header: &BodyHeader<'_>) -> Vec<u8> {
     let mut bytes = Vec::new();
     header.encode(&mut bytes);
     body::sign(place(), header.number, &mut bytes);

@@ -3,6 +3,8 @@
 //! What depends on where the batch goes (all signatures) is done by [`Group::finish`], when that is known, and again
 //! when the batch has to go elsewhere.
 
+use std::borrow::Cow;
+
 use crate::format::batch::{self, Facts};
 use crate::format::body::{self, BodyHeader, Codec};
 use crate::format::change::{BodyAt, Change};
@@ -37,7 +39,7 @@ pub(crate) struct NewBody<'a> {
 }
 
 impl NewBody<'_> {
-    pub(crate) fn header(&self, number: u64) -> BodyHeader {
+    pub(crate) fn header(&self, number: u64) -> BodyHeader<'_> {
         // Longer messages are refused before they come here.
         let len = u32::try_from(self.bytes.len()).unwrap_or(u32::MAX);
         BodyHeader {
@@ -49,8 +51,8 @@ impl NewBody<'_> {
             raw_len: len,
             key: 0,
             codec: Codec::Plain,
-            owners: self.owners.clone(),
-            chunks: self.chunks.to_vec(),
+            owners: Cow::Borrowed(&self.owners),
+            chunks: Cow::Borrowed(self.chunks),
         }
     }
 }

@@ -75,7 +75,7 @@ impl Places {
 
     /// Notes where bodies lie whose records are lost: an image or a base may yet have their entries. `start` is where the
     /// bytes begin in which they were found.
-    pub(super) fn put_bodies(&mut self, start: u64, bodies: &[(usize, BodyHeader)]) {
+    pub(super) fn put_bodies(&mut self, start: u64, bodies: &[(usize, BodyHeader<'static>)]) {
         for (at, body) in bodies {
             if self.get(body.number).is_none_or(|place| place.frame == 0) {
                 self.put(body.number, place_at(0, start + *at as u64));

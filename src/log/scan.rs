@@ -342,7 +342,7 @@ pub(super) fn search_bodies(
     place: Place,
     bytes: &[u8],
     numbers: &Range<u64>,
-) -> Vec<(usize, BodyHeader)> {
+) -> Vec<(usize, BodyHeader<'static>)> {
     let mut bodies = Vec::new();
     let mut effort = bytes.len().saturating_mul(SALVAGE_EFFORT);
     let mut at = 0;
@@ -365,7 +365,7 @@ pub(super) struct Salvage<'b> {
     /// Records by number, each once.
     pub(super) pieces: Vec<Piece<'b>>,
     /// Bodies by offset in the bytes.
-    pub(super) bodies: Vec<(usize, BodyHeader)>,
+    pub(super) bodies: Vec<(usize, BodyHeader<'static>)>,
 }
 
 /// Looks for records and bodies whose numbers are in `numbers`, one by one. In front of a body lies its record, and behind
@@ -422,7 +422,7 @@ fn body_at(
     bytes: &[u8],
     numbers: &Range<u64>,
     effort: &mut usize,
-) -> Option<BodyHeader> {
+) -> Option<BodyHeader<'static>> {
     let (len, number) = (word(bytes, 4) as usize, long(bytes, 8));
     if !numbers.contains(&number) || len > bytes.len() || len > *effort {
         return None;
@@ -433,7 +433,7 @@ fn body_at(
 }
 
 /// Bytes that a body takes with its header.
-fn len_with_body(header: &BodyHeader) -> usize {
+fn len_with_body(header: &BodyHeader<'_>) -> usize {
     let len = header
         .encoded_len()
         .saturating_add(header.stored_len as usize);

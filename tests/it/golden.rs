@@ -236,7 +236,7 @@ fn records_are(file: &[u8], changes: Vec<Change>) {
     assert_eq!(again, file);
 }
 
-fn body_header() -> BodyHeader {
+fn body_header() -> BodyHeader<'static> {
     let len = u32::try_from(MESSAGE.len()).unwrap();
     BodyHeader {
         number: 1001,
@@ -247,8 +247,8 @@ fn body_header() -> BodyHeader {
         raw_len: len,
         key: 0,
         codec: Codec::Plain,
-        owners: vec![AccountId::from_bytes(*b"account of bruno")],
-        chunks: body::chunk_checksums(MESSAGE),
+        owners: vec![AccountId::from_bytes(*b"account of bruno")].into(),
+        chunks: body::chunk_checksums(MESSAGE).into(),
     }
 }
 

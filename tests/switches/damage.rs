@@ -88,8 +88,8 @@ fn no_bit_of_a_body_header_flips_unseen() {
         raw_len: 10,
         key: 0,
         codec: Codec::Plain,
-        owners: vec![AccountId::from_bytes([2; 16])],
-        chunks: vec![77],
+        owners: vec![AccountId::from_bytes([2; 16])].into(),
+        chunks: vec![77].into(),
     };
     body.encode(&mut bytes);
     sign_body(place, 5, &mut bytes);
@@ -304,7 +304,7 @@ fn a_forged_body_is_told() {
     let start = at + header.len();
     let bytes = &mut file[start..start + body.stored_len as usize];
     bytes[1 << 20] ^= 1;
-    body.chunks = chunk_checksums(bytes);
+    body.chunks = chunk_checksums(bytes).into();
     header.clear();
     body.encode(&mut header);
     sign_body(place, body.number, &mut header);

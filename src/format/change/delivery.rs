@@ -2,12 +2,14 @@
 
 use std::borrow::Cow;
 
+use arrayvec::ArrayVec;
+
 use super::codec::{
     put_keywords, take_field, take_flags, take_keywords, uid_of, uid_validity_of, unknown_bits,
 };
 use super::*;
 use crate::format::Fault;
-use crate::format::bytes::{Put, Take};
+use crate::format::bytes::{Put, Take, within};
 
 /// What all three say, in one layout.
 struct Parts<'a> {
@@ -261,9 +263,6 @@ fn body_at(kind: u16, at: u64) -> Result<BodyAt, Fault> {
     }
 }
 
-/// Bytes of a header field.
-const FIELD_LEN: usize = 6;
-
 fn take_summary(take: &mut Take<'_>, field_count: u16) -> Result<Summary, Fault> {
     let message_id_hash = take.u64()?;
     let sent = take.i64()?;
@@ -275,9 +274,13 @@ fn take_summary(take: &mut Take<'_>, field_count: u16) -> Result<Summary, Fault>
         (found, _) => return Err(unknown_bits("sent date", found.into())),
     };
     take.zeroes(2)?;
-    // Room at once, for no more than there is.
-    let room = usize::from(field_count).min(take.left() / FIELD_LEN);
-    let mut fields = Vec::with_capacity(room);
+    let mut fields = ArrayVec::new();
+    within(
+        "count of header fields",
+        field_count.into(),
+        0,
+        fields.capacity() as u64,
+    )?;
     for _ in 0..field_count {
         fields.push(take_field(take)?);
     }

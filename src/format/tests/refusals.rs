@@ -65,7 +65,7 @@ pub(super) fn sample_record() -> (RecordHeader, Change) {
     (header, Change::Expunge { uids })
 }
 
-pub(super) fn sample_body() -> BodyHeader {
+pub(super) fn sample_body() -> BodyHeader<'static> {
     BodyHeader {
         number: 1001,
         account: AccountId::from_bytes([1; 16]),
@@ -75,8 +75,8 @@ pub(super) fn sample_body() -> BodyHeader {
         raw_len: 70_000,
         key: 0,
         codec: Codec::Plain,
-        owners: vec![AccountId::from_bytes([2; 16])],
-        chunks: body::chunk_checksums(&[7; 70_000]),
+        owners: vec![AccountId::from_bytes([2; 16])].into(),
+        chunks: body::chunk_checksums(&[7; 70_000]).into(),
     }
 }
 

@@ -95,7 +95,7 @@ pub(super) fn summary() -> impl Strategy<Value = Summary> {
             header_len,
             sent,
             message_id_hash,
-            fields,
+            fields: fields.into_iter().collect(),
         },
     )
 }
@@ -371,7 +371,7 @@ pub(super) fn edit() -> impl Strategy<Value = Edit> {
         })
 }
 
-pub(super) fn body_header() -> impl Strategy<Value = BodyHeader> {
+pub(super) fn body_header() -> impl Strategy<Value = BodyHeader<'static>> {
     let len = prop_oneof![
         Just(0),
         Just(1),
@@ -401,8 +401,8 @@ pub(super) fn body_header() -> impl Strategy<Value = BodyHeader> {
                 },
                 key,
                 codec: Codec::Plain,
-                owners,
-                chunks: body::chunk_checksums(&vec![7; len]),
+                owners: owners.into(),
+                chunks: body::chunk_checksums(&vec![7; len]).into(),
             },
         )
 }

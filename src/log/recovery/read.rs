@@ -253,7 +253,7 @@ impl Opening<'_> {
         at: (Range<u64>, u64),
         numbers: Range<u64>,
         here: &BTreeSet<u64>,
-        bodies: &[(usize, BodyHeader)],
+        bodies: &[(usize, BodyHeader<'static>)],
     ) {
         // The numbers say what the lists claim: they are never gone through one by one.
         let mut next = numbers.start;
@@ -270,7 +270,7 @@ impl Opening<'_> {
         path: &str,
         (at, room): (Range<u64>, u64),
         numbers: Range<u64>,
-        bodies: &[(usize, BodyHeader)],
+        bodies: &[(usize, BodyHeader<'static>)],
     ) {
         for (_, body) in bodies
             .iter()
