@@ -15,11 +15,11 @@ if [ "${1:-}" = --realtime ]; then
 fi
 
 cargo build --locked --example numbers
-cargo bench --locked --all-features --no-run
+cargo bench --locked --no-run
 export MAILKEEP_BENCH_JSON="$target/numbers.json"
 rm -f "$MAILKEEP_BENCH_JSON"
 for bench in deliver flags read scan open rebuild recover memory growth; do
-    $first cargo bench --locked --all-features --bench "$bench" -- ratio
+    $first cargo bench --locked --bench "$bench" -- ratio
 done
 
 cpu=$(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | head -n 1)

@@ -312,6 +312,11 @@ impl Report {
             return;
         }
         println!("\nSummary");
+        if cfg!(feature = "lock-order") {
+            println!(
+                "note: built with `lock-order` (--all-features): every lock is watched, and ours is slower for it"
+            );
+        }
         for line in &self.lines {
             println!("{line}");
         }

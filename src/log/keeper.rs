@@ -9,32 +9,15 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use crate::sync::{Condvar, Mutex};
+use crate::sync::{Condvar, Mutex, MutexGuard};
 
 use super::Shared;
 use super::segment::Segment;
-use super::writer::{Active, segment_len};
+use super::spare::Spares;
+use super::writer::Active;
 use crate::error::{Error, Result};
-use crate::io::{File, Open};
 use crate::switch::Switch;
 use crate::threads;
-
-/// What the names of prepared files begin with.
-pub(super) const SPARE: &str = "log/spare";
-
-/// A file of zeroes, durable as such, of which the next segment is made. Its name is its own: whoever took it can
-/// rename it whatever the thread that makes spares does meanwhile.
-#[derive(Debug)]
-pub(super) struct Spare {
-    pub(super) name: String,
-    pub(super) file: Arc<dyn File>,
-}
-
-/// Commits larger than this on average are bulk: writing each byte twice meanwhile would cost more than it gains.
-const PREPARE_BELOW: u64 = 128 << 10;
-
-/// Zeroes that the disk is given at once: commits wait behind them.
-const FILL_AT_ONCE: u64 = 2 << 20;
 
 /// TAIL is synced when nothing was committed for this long; while batches are only written, about this often.
 const IDLE: Duration = Duration::from_millis(100);
@@ -47,7 +30,7 @@ pub(super) struct Work {
     /// Commits so far, to see idleness; and whether TAIL has news.
     commits: AtomicU64,
     tail_dirty: AtomicBool,
-    /// Whether segments are prepared at all, and whether this one has not asked for the next yet.
+    /// Whether segments are prepared at all, and whether the next one may be.
     prepares: bool,
     prepare: AtomicBool,
     /// Removing a large file takes long on some disks: not while an opening waits.
@@ -57,15 +40,11 @@ pub(super) struct Work {
 }
 
 #[derive(Debug, Default)]
-struct State {
+pub(super) struct State {
     seal: Vec<Arc<Segment>>,
     /// Segments whose footer is bad.
     heal: Vec<Arc<Segment>>,
-    /// Length of the spare to make.
-    spare_wanted: Option<u64>,
-    spare: Option<Spare>,
-    /// How many were made, to name the next.
-    spares: u64,
+    pub(super) spares: Spares,
     stop: bool,
 }
 
@@ -98,41 +77,42 @@ impl Work {
         self.wake.notify_all();
     }
 
-    /// A batch was written. Asks for a spare of `spare_len` bytes when the segment is half full of small durable
-    /// batches: what is not synced gains nothing by it.
-    pub(super) fn written(&self, active: &Active, durable: bool, spare_len: u64) {
+    /// A batch was written. Has the next segment, of `next_len` bytes, filled further where batches are small and durable:
+    /// what is not synced gains nothing by it.
+    pub(super) fn written(&self, active: &mut Active, durable: bool, next_len: u64) {
         self.commits.fetch_add(1, Ordering::Relaxed);
         let news = !self.tail_dirty.swap(true, Ordering::Relaxed);
-        let half = durable
-            && self.prepare.load(Ordering::Relaxed)
-            && active.is_half_full()
-            && active.mean_batch() < PREPARE_BELOW;
-        if half {
-            // Asked once a segment: `reset_spare` arms it again.
-            self.prepare.store(false, Ordering::Relaxed);
-        }
-        if news || half {
+        let fills = durable && self.prepare.load(Ordering::Relaxed);
+        let zeroes = fills.then(|| active.zeroes_wanted(next_len)).flatten();
+        if news || zeroes.is_some() {
             // Under the lock, or the thread could look, see nothing and go to sleep just after.
             let mut state = self.state.lock();
-            if half {
-                state.spare_wanted = Some(spare_len);
+            if let Some(zeroes) = zeroes {
+                state.spares.ask(zeroes);
             }
             self.wake.notify_all();
         }
     }
 
-    #[cfg(test)]
-    pub(super) fn has_spare(&self) -> bool {
-        self.state.lock().spare.is_some()
+    pub(super) fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock()
     }
 
-    pub(super) fn take_spare(&self) -> Option<Spare> {
-        self.state.lock().spare.take()
+    /// Whether the next segment may be filled while nothing is committed: there were no more than `seen` commits.
+    pub(super) fn may_fill(&self, seen: u64) -> bool {
+        let may = self.prepare.load(Ordering::Relaxed) && !self.state.lock().stop;
+        may && self.commits.load(Ordering::Relaxed) == seen
     }
 
-    /// A segment was begun: the next half-full one may ask for a spare again.
-    pub(super) fn reset_spare(&self) {
+    /// A segment was begun: the next one may be prepared.
+    pub(super) fn prepare_again(&self) {
         self.prepare.store(self.prepares, Ordering::Relaxed);
+    }
+
+    /// The next segment could not be prepared: it grows.
+    pub(super) fn prepare_no_more(&self) {
+        self.prepare.store(false, Ordering::Relaxed);
+        self.state.lock().spares.ask(0);
     }
 }
 
@@ -214,7 +194,7 @@ impl Shared {
                 return;
             }
             let waits = !state.seal.is_empty() || !state.heal.is_empty();
-            if waits || state.spare_wanted.is_some() || self.reserve.is_short() {
+            if waits || state.spares.behind().is_some() || self.reserve.is_short() {
                 continue;
             }
             if self.work.tail_dirty.load(Ordering::Relaxed) {
@@ -225,7 +205,7 @@ impl Shared {
                 // even when there is no rest.
                 if timed_out && (now == seen || self.has_unsynced()) {
                     self.sync_tail();
-                    self.prepare_idle();
+                    self.fill_idle(now);
                 }
                 seen = now;
             } else {
@@ -247,16 +227,16 @@ impl Shared {
         self.reserve.fill(&*self.storage);
         loop {
             let mut state = self.work.state.lock();
-            let spare = state.spare_wanted.take();
+            let zeroes = state.spares.behind();
             // The oldest first: the footers of some rest on those before.
             let seal = (!state.seal.is_empty()).then(|| state.seal.remove(0));
             let heal = state.heal.pop();
             drop(state);
-            if spare.is_none() && seal.is_none() && heal.is_none() {
+            if zeroes.is_none() && seal.is_none() && heal.is_none() {
                 return;
             }
-            if let Some(len) = spare {
-                self.make_spare(len);
+            if let Some(goal) = zeroes {
+                self.fill_to(goal);
             }
             if let Some(segment) = seal {
                 self.seal_or_leave(&segment);
@@ -265,50 +245,6 @@ impl Shared {
                 self.heal_or_leave(&segment);
             }
         }
-    }
-
-    /// When nothing is committed a spare costs nobody anything, whatever the size of commits: the next ones find it.
-    fn prepare_idle(&self) {
-        let half = {
-            let writer = self.writer.lock();
-            let active = writer.active.as_ref();
-            // What is not synced gains nothing by it.
-            active.is_some_and(|active| active.is_half_full() && !active.unsynced)
-        };
-        if half && self.work.prepares {
-            let log_len = self.log_len.load(Ordering::Relaxed);
-            self.make_spare(segment_len(log_len, &self.options));
-        }
-    }
-
-    /// Makes a spare, unless one is ready. None is no error: the next segment grows instead.
-    fn make_spare(&self, len: u64) {
-        let name = {
-            let mut state = self.work.state.lock();
-            if state.spare.is_some() {
-                return;
-            }
-            state.spares += 1;
-            format!("{SPARE}-{}", state.spares)
-        };
-        match self.fill_spare(&name, len) {
-            Ok(file) => self.work.state.lock().spare = Some(Spare { name, file }),
-            Err(_) => {
-                let _ = self.storage.remove(&name);
-            }
-        }
-    }
-
-    fn fill_spare(&self, name: &str, len: u64) -> std::io::Result<Arc<dyn File>> {
-        let file = self.storage.open(name, Open::Create)?;
-        let mut at = 0;
-        while at < len {
-            let piece = (len - at).min(FILL_AT_ONCE);
-            fill_from(&*file, at, piece)?;
-            Switch::SpareSync.guard(|| file.sync())?;
-            at += piece;
-        }
-        Ok(file)
     }
 
     /// Whether batches were written and not synced. Waits for one that is being written.
@@ -325,13 +261,6 @@ impl Shared {
         }
     }
 
-    /// Removes a spare that was not needed: the next opening would, and a closed store should not keep the space.
-    pub(super) fn drop_spare(&self) {
-        if let Some(spare) = self.work.take_spare() {
-            let _ = self.storage.remove(&spare.name);
-        }
-    }
-
     fn sync_tail(&self) {
         self.work.tail_dirty.store(false, Ordering::Relaxed);
         let tail = {
@@ -343,18 +272,4 @@ impl Shared {
             let _ = Switch::TailIdleSync.guard(|| tail.sync());
         }
     }
-}
-
-/// Writes `len` zeroes at `from`.
-pub(super) fn fill_from(file: &dyn File, from: u64, len: u64) -> std::io::Result<()> {
-    let zeroes = vec![0; usize::try_from(len).unwrap_or(usize::MAX).min(1 << 20)];
-    let mut at = from;
-    while at < from + len {
-        let piece = usize::try_from(from + len - at)
-            .unwrap_or(usize::MAX)
-            .min(zeroes.len());
-        file.write_at(&[zeroes.get(..piece).unwrap_or_default()], at)?;
-        at += piece as u64;
-    }
-    Ok(())
 }

@@ -2,7 +2,7 @@
 //!
 //! It knows files, batches and records, and nothing of mailboxes. Reading order: `group` (what is about to be
 //! written), `queue` (who writes it), `writer` (how), `ledger` (the small files beside the log), `files`, `segment`,
-//! `footing` and `body` (reading), `chain`, `search` and `merged` (finding), `scan`, `walk` and `recovery` (opening), `keeper` and `seal` (work off the commit path).
+//! `footing` and `body` (reading), `chain`, `search` and `merged` (finding), `scan`, `walk` and `recovery` (opening), `keeper`, `seal` and `spare` (work off the commit path).
 //!
 //! Locks, in the order in which they may be taken:
 //! 1. `Writer`: held by whoever writes a batch, over its write and its sync. Nobody needs it to read or to join.
@@ -34,6 +34,7 @@ mod scan;
 mod seal;
 mod search;
 mod segment;
+mod spare;
 mod syncing;
 #[cfg(test)]
 mod tests;

@@ -12,7 +12,7 @@ use crate::io::{File, Open, Storage};
 use crate::switch::Switch;
 use crate::sync::Mutex;
 
-use super::keeper::fill_from;
+use super::spare::fill_from;
 
 pub(super) const RESERVE: &str = "RESERVE";
 

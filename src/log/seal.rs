@@ -6,9 +6,9 @@ use std::sync::atomic::Ordering;
 
 use super::Shared;
 use super::footing::{self, read_trailer};
-use super::keeper::fill_from;
 use super::scan::digest;
 use super::segment::Segment;
+use super::spare::fill_from;
 use super::walk::walk;
 use super::writer::edit_of;
 use crate::error::Result;

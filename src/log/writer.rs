@@ -12,6 +12,7 @@ use super::group::Group;
 use super::places::room;
 use super::position::Position;
 use super::segment::Segment;
+use super::spare::Pace;
 use super::syncing::Syncing;
 use super::{join_path, segment_name};
 use crate::error::{Error, Result};
@@ -68,6 +69,8 @@ pub(super) struct Active {
     /// Batches that this process read or wrote there, and their bytes.
     pub(super) batches: u64,
     pub(super) batch_bytes: u64,
+    /// Of the filling of the next one; `None` before it begins.
+    pub(super) pace: Option<Pace>,
 }
 
 impl Active {
@@ -257,13 +260,14 @@ impl Writer {
             unsynced_bytes: 0,
             batches: 0,
             batch_bytes: 0,
+            pace: None,
         });
         if let Some(full) = full {
             full.segment.set_next_record(first_record);
             shared.files.release(full.segment.slot());
             shared.work.seal(full.segment);
         }
-        shared.work.reset_spare();
+        shared.work.prepare_again();
         Ok(())
     }
 
@@ -361,8 +365,8 @@ impl Writer {
         self.next_record = group.next_number();
         let log_len = shared.log_len.fetch_add(len as u64, Ordering::Relaxed) + len as u64;
         let durable = group.durability == Durability::Durable;
-        let spare_len = segment_len(log_len, &shared.options);
-        shared.work.written(active, durable, spare_len);
+        let next_len = segment_len(log_len, &shared.options);
+        shared.work.written(active, durable, next_len);
         if durable {
             self.tell_witness(shared);
         }

@@ -210,6 +210,7 @@ impl Opening<'_> {
             unsynced_bytes: 0,
             batches: survey.batches.len() as u64,
             batch_bytes: batches.sum(),
+            pace: None,
         }))
     }
 }

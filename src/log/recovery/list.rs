@@ -14,11 +14,11 @@ use crate::format::{Fault, Features, PAGE, StoreId};
 use crate::io::{File, Kind, Open, Storage};
 use crate::log::files::Files;
 use crate::log::footing;
-use crate::log::keeper::SPARE;
 use crate::log::large::drop_segment;
 use crate::log::ledger::Ledger;
 use crate::log::scan::Scanner;
 use crate::log::segment::{Known, Segment};
+use crate::log::spare::SPARE;
 use crate::log::{join_path, segment_name};
 use crate::switch::Switch;
 

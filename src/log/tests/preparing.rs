@@ -3,12 +3,15 @@
 use std::time::{Duration, Instant};
 
 use super::{Opened, Scribe, Sim, open, options};
-use crate::log::keeper::SPARE;
 use crate::log::segment_name;
+use crate::log::spare::{PIECE, SPARE};
 use crate::options::Durability;
 
 /// Long enough for a thread to do something on any machine.
 const LONG: Duration = Duration::from_secs(60);
+
+/// Length of a full segment.
+const SEGMENT: u64 = 4 << 20;
 
 /// Names of prepared files.
 fn spares(sim: &Sim) -> Vec<String> {
@@ -21,7 +24,7 @@ fn half_full(sim: &Sim, scribe: &mut Scribe, durability: Durability, most: u64) 
     let options = options(0)
         .prepare(true)
         .background(true)
-        .segment_len(4 << 20);
+        .segment_len(SEGMENT);
     let opened = open(sim, options, None).unwrap();
     let is_half_full = || {
         let writer = opened.log.shared.writer.lock();
@@ -36,7 +39,12 @@ fn half_full(sim: &Sim, scribe: &mut Scribe, durability: Durability, most: u64) 
 
 fn wait_for_spare(opened: &Opened) {
     let begun = Instant::now();
-    while !opened.log.shared.work.has_spare() {
+    let is_whole = || {
+        let writer = opened.log.shared.writer.lock();
+        let pace = writer.active.as_ref().unwrap().pace;
+        pace.is_some_and(|pace| opened.log.shared.work.zeroes() == pace.len)
+    };
+    while !is_whole() {
         assert!(begun.elapsed() < LONG, "no segment was prepared");
         std::thread::sleep(Duration::from_millis(1));
     }
@@ -69,6 +77,49 @@ fn a_segment_is_prepared_and_used() {
         let again = open(&sim, options(1).replay_all(true), None).unwrap();
         assert_eq!(again.seen.records.len(), scribe.written.len());
     }
+}
+
+/// While commits go on zeroes are written in step with them, a piece at a time, and all are there in time.
+#[test]
+fn a_segment_is_filled_in_step() {
+    let sim = Sim::new();
+    let mut scribe = Scribe::new(7);
+    // Without threads whoever commits does what is to be done.
+    let options = options(0).prepare(true).segment_len(12 * PIECE);
+    let opened = open(&sim, options, None).unwrap();
+    let work = &opened.log.shared.work;
+    let (mut ended_whole, mut begun_whole) = (0, 0);
+    let mut before = (0, 0);
+    while begun_whole < 2 {
+        scribe.write(&opened.log, Durability::Durable, 40 << 10);
+        let writer = opened.log.shared.writer.lock();
+        let active = writer.active.as_ref().unwrap();
+        let (number, end) = (active.segment.number(), active.end);
+        let zeroes = work.zeroes();
+        if number != before.0 {
+            assert_eq!(zeroes, 0, "all that was prepared is used");
+            let whole = before.1 > PIECE && active.file.len().unwrap() == before.1;
+            begun_whole += u64::from(whole);
+            assert_eq!(begun_whole, ended_whole);
+        } else if let Some(pace) = active.pace {
+            let left = (active.capacity - pace.from) * 3 / 4;
+            let share = (end - pace.from) as f64 / left as f64;
+            let due = (pace.len as f64 * share) as u64;
+            assert!(
+                zeroes >= due.min(pace.len).saturating_sub(PIECE),
+                "{zeroes} of {due}"
+            );
+            assert!(zeroes <= due + 2 * PIECE, "{zeroes} of {due}");
+            let done = zeroes == pace.len && pace.len > PIECE;
+            ended_whole += u64::from(done && before.1 != zeroes);
+        } else {
+            assert_eq!(zeroes, 0, "before the half");
+        }
+        before = (number, zeroes);
+    }
+    drop(scribe);
+    opened.log.close().unwrap();
+    assert!(spares(&sim).is_empty());
 }
 
 /// What is only written gains nothing by it.
