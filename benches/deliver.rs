@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use criterion::{Criterion, Throughput};
 use mailkeep::{Durability, Mailbox, Options, Store};
+use support::files;
 use support::mail::{Seed, batch_lens, deliver_now, store};
 use support::raw::{RawLog, SharedLog};
 use support::{Plan, Report, Target, folder, side};
@@ -93,6 +94,9 @@ fn groups(criterion: &mut Criterion, sizes: &[(&str, Mails)]) {
 /// is prepared, which is measured by `prepare`.
 const USED: u64 = 512 << 20;
 
+/// Longer than a store waits until it sees that nothing is committed, and than a piece of the next segment takes.
+const IDLE: Duration = Duration::from_millis(500);
+
 /// A store that has just begun a segment which was prepared, with room for all that is measured; the one before is sealed.
 fn used(path: &Path) -> (Store, Mailbox) {
     let open = store(path, Options::new());
@@ -100,10 +104,17 @@ fn used(path: &Path) -> (Store, Mailbox) {
         let mails = Mails::new(Seed(3).mail(256));
         let mut ours = step(&open, &mails, Durability::Durable);
         let segments = || open.0.stat().segments;
-        let mut begun = segments();
+        let (mut begun, mut ready) = (segments(), 0);
         while open.0.stat().log_bytes < USED || segments() == begun {
             begun = segments();
             (0..64).for_each(|_| ours());
+            // However slow the disk is just now, the next segment is whole before it begins.
+            let mut zeroes = files::prepared(path);
+            while zeroes > ready {
+                std::thread::sleep(IDLE);
+                (ready, zeroes) = (zeroes, files::prepared(path));
+            }
+            ready = zeroes;
         }
         while open.0.stat().sealed + 1 < segments() {
             std::thread::sleep(Duration::from_millis(1));

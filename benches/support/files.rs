@@ -21,6 +21,16 @@ pub(crate) fn log_files(store: &Path) -> Vec<PathBuf> {
     files(&store.join("log"))
 }
 
+/// Bytes of zeroes that are ready for the next segment.
+pub(crate) fn prepared(store: &Path) -> u64 {
+    let files = fs::read_dir(store.join("log")).unwrap().map(Result::unwrap);
+    let spare = |file: &fs::DirEntry| file.file_name().to_string_lossy().starts_with("spare");
+    files
+        .filter(spare)
+        .filter_map(|file| Some(file.metadata().ok()?.len()))
+        .sum()
+}
+
 /// Copies a store that no process has open, and syncs the copy: nothing of it is left to be written when it is
 /// measured. Segments but for the newest three are sealed and never written again, so these are linked.
 pub(crate) fn copy_store(from: &Path, to: &Path) {
