@@ -4,7 +4,7 @@
 //! is found in exactly the state after some step, not before the last one that was acknowledged.
 
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
+use std::fmt;
 
 use mailkeep::{
     Account, Delivery, Digest, Durability, FlagChange, Flags, Mailbox, Store, Uid, UidSet,
@@ -37,6 +37,23 @@ impl Folder {
     fn add(&mut self, kept: Kept) {
         self.given += 1;
         self.kept.insert(self.given, kept);
+    }
+}
+
+/// A mailbox as a store shows it: UIDNEXT; and of each message its UID, whether it is flagged, what it is.
+#[derive(Debug, PartialEq, Eq)]
+struct Shown {
+    name: String,
+    next: u32,
+    rows: Vec<(u32, bool, Digest)>,
+}
+
+impl fmt::Display for Shown {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "{} next {}", self.name, self.next)?;
+        self.rows
+            .iter()
+            .try_for_each(|(uid, flagged, digest)| writeln!(f, "  {uid} {flagged} {digest}"))
     }
 }
 
@@ -208,67 +225,114 @@ impl Lane {
         }
     }
 
-    /// What the store must show, as text: a line a mailbox, a line a message.
-    pub(crate) fn expected(&self) -> String {
-        let mut out = String::new();
-        for (at, folder) in self.folders.iter().enumerate() {
-            writeln!(out, "{} next {}", self.mailbox_name(at), folder.given + 1).unwrap();
-            for (uid, kept) in &folder.kept {
+    /// What the store must show.
+    fn expected(&self) -> [Shown; 2] {
+        [0, 1].map(|at| {
+            let folder = &self.folders[at];
+            let rows = folder.kept.iter().map(|(uid, kept)| {
                 let digest = Digest::of(&message(kept.message, kept.len));
-                writeln!(out, "  {uid} {} {digest}", kept.flagged).unwrap();
+                (*uid, kept.flagged, digest)
+            });
+            Shown {
+                name: self.mailbox_name(at),
+                next: folder.given + 1,
+                rows: rows.collect(),
             }
-        }
-        out
+        })
     }
 
-    /// The same, of a store. Its bytes are those that its digests say, or it is an error.
-    pub(crate) fn found(&self, store: &Store) -> mailkeep::Result<String> {
+    /// What it shows. Its bytes are those that its digests say, or it is an error.
+    fn found(&self, store: &Store) -> mailkeep::Result<[Shown; 2]> {
         let account = store.account(self.account())?;
-        let mut out = String::new();
-        for at in 0..FOLDERS.len() {
-            let mailbox = account.mailbox(&self.mailbox_name(at))?;
-            let next = mailbox.status()?.uid_next.map_or(0, Uid::get);
-            writeln!(out, "{} next {next}", self.mailbox_name(at)).unwrap();
-            let view = mailbox.view()?;
-            for row in view.iter() {
-                let digest = Digest::of(&view.message(row.uid)?.bytes()?);
-                let flagged = row.flags.contains(Flags::FLAGGED);
-                writeln!(out, "  {} {flagged} {digest}", row.uid).unwrap();
-            }
-        }
-        Ok(out)
+        Ok([self.shown(&account, 0)?, self.shown(&account, 1)?])
     }
 
-    /// Moves on to the state that the store shows, at most `most` steps ahead.
-    pub(crate) fn catch_up(&mut self, store: &Store, most: u64) -> Result<(), String> {
+    fn shown(&self, account: &Account, at: usize) -> mailkeep::Result<Shown> {
+        let name = self.mailbox_name(at);
+        let mailbox = account.mailbox(&name)?;
+        let next = mailbox.status()?.uid_next.map_or(0, Uid::get);
+        let view = mailbox.view()?;
+        let mut rows = Vec::new();
+        for row in view.iter() {
+            let digest = Digest::of(&view.message(row.uid)?.bytes()?);
+            let flagged = row.flags.contains(Flags::FLAGGED);
+            rows.push((row.uid.get(), flagged, digest));
+        }
+        Ok(Shown { name, next, rows })
+    }
+
+    /// Moves on to the state that the store shows, at most `most` steps ahead; returns how far its UIDs were lifted.
+    /// Only where it may be `fenced` are they.
+    pub(crate) fn catch_up(
+        &mut self,
+        store: &Store,
+        most: u64,
+        fenced: bool,
+    ) -> Result<u32, String> {
         let said = |error| format!("lane {}: {error:?}", self.number);
         let found = self.found(store).map_err(said)?;
         let first = self.clone();
+        let mut before = None;
         for _ in 0..=most {
-            if self.matches_shape(&found) && self.expected() == found {
-                return Ok(());
+            let lifted = fenced
+                .then(|| self.lifted(before.as_ref(), &found))
+                .flatten();
+            if let Some((lifted, by)) = lifted {
+                *self = lifted;
+                return Ok(by);
             }
+            if self.shows(&found) {
+                return Ok(0);
+            }
+            before = Some(self.clone());
             self.advance();
         }
-        let (number, steps, wanted) = (first.number, first.steps, first.expected());
+        let (number, steps) = (first.number, first.steps);
+        let [wanted, wanted_too] = first.expected();
+        let [found, found_too] = found;
         Err(format!(
-            "lane {number} is in no state from step {steps} on\nthen:\n{wanted}found:\n{found}"
+            "lane {number} is in no state from step {steps} on\nthen:\n{wanted}{wanted_too}found:\n{found}{found_too}"
         ))
     }
 
-    /// A cheap look, before all messages are made again to be compared.
-    fn matches_shape(&self, found: &str) -> bool {
-        let rows: usize = self
-            .folders
-            .iter()
-            .map(|folder| 1 + folder.kept.len())
-            .sum();
-        let heads = found.lines().filter(|line| !line.starts_with(' '));
-        let mut wanted = (0..).zip(&self.folders);
-        found.lines().count() == rows
-            && heads.zip(&mut wanted).all(|(line, (at, folder))| {
-                line == format!("{} next {}", self.mailbox_name(at), folder.given + 1)
-            })
+    /// Whether that is this state. The bytes last: they are made again to be compared.
+    fn shows(&self, found: &[Shown; 2]) -> bool {
+        self.folders.iter().zip(found).all(|(folder, shown)| {
+            let row = |((uid, flagged, _), kept): (&(u32, bool, _), (&u32, &Kept))| {
+                uid == kept.0 && *flagged == kept.1.flagged
+            };
+            shown.next == folder.given + 1
+                && shown.rows.len() == folder.kept.len()
+                && shown.rows.iter().zip(&folder.kept).all(row)
+        }) && self.expected() == *found
+    }
+
+    /// This state as it is behind fences: one that followed on its last step, and one in front of that step, for whoever
+    /// was cut off twice. What a fence lifts it lifts in both mailboxes alike.
+    fn lifted(&self, before: Option<&Self>, found: &[Shown; 2]) -> Option<(Self, u32)> {
+        let by = found[0].next.checked_sub(self.folders[0].given + 1)?;
+        let mut behind = self.clone();
+        behind.lift(by);
+        if by > 0 && behind.shows(found) {
+            return Some((behind, by));
+        }
+        // What the last step gave tells how far it was lifted.
+        let last = |(folder, shown): (&Folder, &Shown)| {
+            let (own, (uid, ..)) = (folder.kept.last_key_value()?.0, shown.rows.last()?);
+            uid.checked_sub(*own)
+        };
+        let in_front = self.folders.iter().zip(found).filter_map(last).max()?;
+        let mut twice = before?.clone();
+        twice.lift(in_front);
+        twice.advance();
+        twice.lift(by.checked_sub(in_front)?);
+        (by > 0 && twice.shows(found)).then_some((twice, by))
+    }
+
+    fn lift(&mut self, by: u32) {
+        self.folders
+            .iter_mut()
+            .for_each(|folder| folder.given += by);
     }
 
     /// Makes the account and the mailboxes that are not there yet.
@@ -361,11 +425,35 @@ fn a_lane_and_its_model_agree() {
         }
         assert_eq!(lane.found(&store).unwrap(), lane.expected());
         Lane::after(7, lane.number, 149)
-            .catch_up(&store, 1)
+            .catch_up(&store, 1, false)
             .unwrap();
         assert!(
-            empty.clone().catch_up(&store, 100).is_err(),
+            empty.clone().catch_up(&store, 100, true).is_err(),
             "50 steps are missing"
         );
+    }
+}
+
+/// Goal: a state that fences lifted is known, behind the last step and in front of it too; one whose mailboxes were lifted
+/// differently is not.
+#[test]
+fn a_lifted_lane_is_known() {
+    for steps in 20..120 {
+        let before = Lane::after(7, 0, steps);
+        let mut now = before.clone();
+        now.advance();
+        for (first, then) in [(0, 66), (66, 0), (66, 3)] {
+            let mut lifted = before.clone();
+            lifted.lift(first);
+            lifted.advance();
+            lifted.lift(then);
+            let mut found = lifted.expected();
+            let known = now.lifted(Some(&before), &found);
+            let (known, by) = known.expect("it is known");
+            assert_eq!((known.expected(), by), (lifted.expected(), first + then));
+            found[1].next += 1;
+            assert!(now.lifted(Some(&before), &found).is_none());
+        }
+        assert!(now.lifted(Some(&before), &now.expected()).is_none());
     }
 }

@@ -49,14 +49,15 @@ impl Floors {
         self.durable.map(|steps| steps.to_string()).join(",")
     }
 
-    /// What a check is told: which store, and what it must hold at least.
-    fn words(&self) -> String {
+    /// What a check is told: which store, and what it must hold at least. Not the `first`: of what a check was cut off from.
+    fn words(&self, first: bool) -> String {
         let list = if self.ready {
             self.list()
         } else {
             "new".into()
         };
-        format!("{} {} {list}", self.folder, self.seed)
+        let check = if first { "check" } else { "check-again" };
+        format!("{check} {} {} {list}", self.folder, self.seed)
     }
 }
 
@@ -167,16 +168,16 @@ impl Campaign<'_> {
         }
     }
 
-    fn check(&mut self, medium: &Medium, seed: u64, floors: &Floors, again: bool) {
-        let twice = again && self.dice.below(3) == 0;
-        if again {
+    fn check(&mut self, medium: &Medium, seed: u64, floors: &Floors, first: bool) {
+        let twice = first && self.dice.below(3) == 0;
+        if first {
             self.figures.cuts += 1;
         } else {
             self.figures.twice += 1;
         }
         let copy = self.rack.insert(medium.clone());
-        let at = self.folder.join(if again { "cut" } else { "cut-again" });
-        let words = floors.words();
+        let at = self.folder.join(if first { "cut" } else { "cut-again" });
+        let words = floors.words(first);
         let found = match Mounted::new(self.fs, &copy, &at, "") {
             Err(why) => {
                 println!("{}: {why}", self.fs.name());
@@ -184,8 +185,7 @@ impl Campaign<'_> {
                 return;
             }
             Ok(mounted) => {
-                self.checker
-                    .tell(&format!("check {}/{words}", at.display()));
+                self.checker.tell(&format!("{words} {}", at.display()));
                 if twice {
                     let busy = Duration::from_micros(self.dice.below(60_000));
                     std::thread::sleep(busy);
@@ -319,15 +319,15 @@ fn a_writer_that_acknowledges_too_early_is_caught() {
     });
 }
 
-/// Checks one image again: `MAILKEEP_DISKS_IMAGE='FS FILE FOLDER SEED FLOORS'`, as a failed run prints it.
+/// Checks one image again: `MAILKEEP_DISKS_IMAGE='FS FILE CHECK FOLDER SEED FLOORS'`, as a failed run prints it.
 #[test]
 fn an_image_again() {
     let Ok(image) = std::env::var("MAILKEEP_DISKS_IMAGE") else {
         return;
     };
     let words: Vec<String> = image.split(' ').map(str::to_owned).collect();
-    let [fs, file, folder_in, seed, floors] = &words[..] else {
-        panic!("FS FILE FOLDER SEED FLOORS");
+    let [fs, file, words @ ..] = &words[..] else {
+        panic!("FS FILE CHECK FOLDER SEED FLOORS");
     };
     let fs = [Fs::Ext4, Fs::Xfs, Fs::Btrfs]
         .into_iter()
@@ -337,8 +337,8 @@ fn an_image_again() {
         let rack = Rack::mount(&folder.join("rack")).unwrap();
         let disk = rack.insert(Medium::load(Path::new(file)).unwrap());
         let mounted = Mounted::new(fs, &disk, &folder.join("cut"), "").unwrap();
-        let store = mounted.path().join(folder_in);
-        let answer = Worker::new().ask(&format!("check {} {seed} {floors}", store.display()));
+        let words = words.join(" ");
+        let answer = Worker::new().ask(&format!("{words} {}", mounted.path().display()));
         println!(
             "{}",
             answer

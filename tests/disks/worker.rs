@@ -6,6 +6,7 @@
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::ops::ControlFlow;
+use std::path::Path;
 use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
@@ -184,8 +185,11 @@ impl Hands {
         let number = |at: usize| words[at].parse::<u64>().unwrap();
         let done = match words[0] {
             "write" => write(words[1], number(2), words[3], words[4] == "lies"),
-            "check" => {
-                check(words[1], number(2), words[3]).map(|fine| say(&format!("fine {fine}")))
+            "check" | "check-again" => {
+                let again = words[0] == "check-again";
+                let path = Path::new(words[4]).join(words[1]);
+                let done = check(&path, number(2), words[3], again);
+                done.map(|fine| say(&format!("fine {fine}")))
             }
             "open" => self.open(words[1], options(), false),
             "open-hurt" => self.open(words[1], options(), true),
@@ -397,7 +401,7 @@ fn write(path: &str, seed: u64, list: &str, lies: bool) -> Result<(), String> {
     for (number, floor) in floors(list).into_iter().enumerate() {
         let mut lane = Lane::after(seed, number, floor);
         lane.prepare(&store).map_err(|error| told(&error))?;
-        lane.catch_up(&store, AHEAD)?;
+        lane.catch_up(&store, AHEAD, false)?;
         lane.lies = lies;
         // What was recovered and shown must not vanish.
         say(&format!("did {number} {} durable", lane.steps));
@@ -422,8 +426,10 @@ fn write(path: &str, seed: u64, list: &str, lies: bool) -> Result<(), String> {
 }
 
 /// Checks a store that a power cut has left: each lane is in the state after some step, none before its floor; it can be
-/// written to; and it is the same once it was closed and all that is derived was made again.
-fn check(path: &str, seed: u64, list: &str) -> Result<String, String> {
+/// written to; and it is the same once it was closed and all that is derived was made again. Where something that was
+/// written did not survive, nothing that it gave out is given again; `again`: the check was cut off before, and that may have
+/// been found then.
+fn check(path: &Path, seed: u64, list: &str, again: bool) -> Result<String, String> {
     let store = Store::open(path, options().create(list == "new")).map_err(|error| told(&error))?;
     let shown = store.recovery().to_string();
     let whole = |store: &Store| {
@@ -442,14 +448,22 @@ fn check(path: &str, seed: u64, list: &str) -> Result<String, String> {
     whole(&store)?;
     let mut lanes = Vec::new();
     if list != "new" {
+        let unsynced = store.recovery().unsynced.is_some();
+        let mut lifted = Vec::new();
         for (number, floor) in floors(list).into_iter().enumerate() {
             let mut lane = Lane::after(seed, number, floor);
-            lane.catch_up(&store, AHEAD)
+            let by = lane
+                .catch_up(&store, AHEAD, unsynced || again)
                 .map_err(|why| format!("{why}after {shown}"))?;
+            lifted.push(by);
             lane.step(&store).map_err(|error| told(&error))?;
             lanes.push(lane);
         }
         assert_eq!(lanes.len(), LANES, "all of them");
+        lifted.dedup();
+        if lifted.len() > 1 || (unsynced && lifted == [0]) {
+            return Err(format!("UIDs lifted by {lifted:?} after {shown}"));
+        }
     }
     store.close().map_err(|error| told(&error))?;
     let again = options().create(false).replay_all(true).rebuild(true);
@@ -459,7 +473,7 @@ fn check(path: &str, seed: u64, list: &str) -> Result<String, String> {
         .map_err(|error| told(&error))?;
     whole(&store)?;
     for lane in &mut lanes {
-        lane.catch_up(&store, 0)
+        lane.catch_up(&store, 0, false)
             .map_err(|why| format!("after a rebuild: {why}"))?;
     }
     store.close().map_err(|error| told(&error))?;
