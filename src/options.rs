@@ -147,8 +147,8 @@ impl Options {
     }
 
     /// Whether segments are filled with zeroes ahead of the log, while commits are small or there are none: a durable commit
-    /// is then one write and one flush. Costs a second write of each byte, off the commit path, and the space of the segment
-    /// that is ready. Default: yes.
+    /// is then one write and one flush. Costs a second write of each byte, off the commit path but for up to 512 KiB now and
+    /// then where a segment began before it was ready, and the space of what is ready. Default: yes.
     #[must_use]
     pub fn prepare(mut self, prepare: bool) -> Self {
         self.prepare = prepare;

@@ -1,7 +1,7 @@
 //! The log: ordered segments, one of them active. The only truth.
 //!
 //! It knows files, batches and records, and nothing of mailboxes. Reading order: `group` (what is about to be
-//! written), `queue` (who writes it), `writer` (how), `ledger` (the small files beside the log), `files`, `segment`,
+//! written), `queue` (who writes it), `writer` (how), `ahead` (on what blocks), `ledger` (the small files beside the log), `files`, `segment`,
 //! `footing` and `body` (reading), `chain`, `search` and `merged` (finding), `scan`, `walk` and `recovery` (opening), `keeper`, `seal` and `spare` (work off the commit path).
 //!
 //! Locks, in the order in which they may be taken:
@@ -12,6 +12,7 @@
 //! 5. a segment's `reading`: held while its batches are read to find its records, by those who need them.
 //! 6. the witness, the segment list, each segment's record table, and the list of open files: never over I/O.
 
+mod ahead;
 mod body;
 mod chain;
 mod close;

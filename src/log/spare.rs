@@ -15,11 +15,11 @@ use crate::switch::Switch;
 /// What the names of prepared files begin with.
 pub(super) const SPARE: &str = "log/spare";
 
-/// Commits larger than this on average are bulk: writing each byte twice meanwhile would cost more than it gains.
-const PREPARE_BELOW: u64 = 128 << 10;
+/// Commits of this length, in bytes, are bulk: writing each byte twice meanwhile would cost more than it gains.
+pub(super) const BULK: u64 = 128 << 10;
 
 /// Zeroes that the disk is given at once: commits wait behind them.
-pub(super) const PIECE: u64 = 2 << 20;
+pub(super) const PIECE: u64 = 512 << 10;
 
 /// A file of zeroes, of which the next segment is made, whole or not. Its name is its own: whoever took it can rename it
 /// whatever the thread that fills it does meanwhile.
@@ -88,7 +88,7 @@ impl Active {
     /// one, so that all is done when three quarters of what was left are used.
     pub(super) fn zeroes_wanted(&mut self, len: u64) -> Option<u64> {
         let (end, capacity, mean) = (self.end, self.capacity, self.mean_batch());
-        let pace = self.pace(len).filter(|_| mean < PREPARE_BELOW)?;
+        let pace = self.pace(len).filter(|_| mean < BULK)?;
         let left = (capacity.saturating_sub(pace.from) / 4 * 3).max(1);
         let pieces = pace.len.div_ceil(PIECE).saturating_mul(end - pace.from) / left;
         let goal = pace.len.min((pieces + 1).saturating_mul(PIECE));

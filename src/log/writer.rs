@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use super::Shared;
+use super::ahead::Ahead;
 use super::group::Group;
 use super::places::room;
 use super::position::Position;
@@ -69,6 +70,8 @@ pub(super) struct Active {
     /// Batches that this process read or wrote there, and their bytes.
     pub(super) batches: u64,
     pub(super) batch_bytes: u64,
+    /// How far the file reaches.
+    pub(super) ahead: Ahead,
     /// Of the filling of the next one; `None` before it begins.
     pub(super) pace: Option<Pace>,
 }
@@ -253,6 +256,7 @@ impl Writer {
         let full = self.active.replace(Active {
             syncing: Syncing::new(&segment, &file),
             segment,
+            ahead: Ahead::of(&*file),
             file,
             end: PAGE as u64,
             capacity,
@@ -318,7 +322,11 @@ impl Writer {
         let file = &active.file;
         file.write_at(&[&head, records, bodies, pad], active.end)
             .map_err(active.segment.io("write"))?;
-        if group.durability == Durability::Durable {
+        let durable = group.durability == Durability::Durable;
+        if shared.options.prepare && !group.removes {
+            active.zero_ahead(len as u64, durable);
+        }
+        if durable {
             Switch::CommitSync.guard(|| active.syncing.sync())?;
             let tail = Tail {
                 store: shared.store,
@@ -364,7 +372,6 @@ impl Writer {
         self.last_crc = crc;
         self.next_record = group.next_number();
         let log_len = shared.log_len.fetch_add(len as u64, Ordering::Relaxed) + len as u64;
-        let durable = group.durability == Durability::Durable;
         let next_len = segment_len(log_len, &shared.options);
         shared.work.written(active, durable, next_len);
         if durable {

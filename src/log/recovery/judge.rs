@@ -11,6 +11,7 @@ use crate::error::Result;
 use crate::format::SECTOR;
 use crate::format::record;
 use crate::format::segments::{Edit, What};
+use crate::log::ahead::Ahead;
 use crate::log::places::Places;
 use crate::log::scan::{Found, Looks, Scanner, Survey, salvage};
 use crate::log::syncing::Syncing;
@@ -203,6 +204,7 @@ impl Opening<'_> {
         Ok(Some(Active {
             syncing: Syncing::new(&listed.segment, &file),
             segment: Arc::clone(&listed.segment),
+            ahead: Ahead::of(&*file),
             file,
             end: survey.end,
             capacity,

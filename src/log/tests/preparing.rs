@@ -1,10 +1,11 @@
-//! Goal: the next segment is filled with zeroes before it is needed, and when that costs nobody anything.
+//! Goal: the next segment is filled with zeroes before it is needed, and when that costs nobody anything; one that is not
+//! grows ahead of what it gets.
 
 use std::time::{Duration, Instant};
 
 use super::{Opened, Scribe, Sim, open, options};
 use crate::log::segment_name;
-use crate::log::spare::{PIECE, SPARE};
+use crate::log::spare::{BULK, PIECE, SPARE};
 use crate::options::Durability;
 
 /// Long enough for a thread to do something on any machine.
@@ -132,4 +133,72 @@ fn none_is_prepared_for_what_is_not_synced() {
     std::thread::sleep(Duration::from_millis(400));
     assert!(spares(&sim).is_empty());
     opened.log.close().unwrap();
+}
+
+/// The end of the log, and the length of the file that it is in.
+fn reach(opened: &Opened) -> (u64, u64) {
+    let writer = opened.log.shared.writer.lock();
+    let active = writer.active.as_ref().unwrap();
+    (active.end, active.file.len().unwrap())
+}
+
+/// A segment that was not prepared becomes longer for many small durable batches at once, and zeroes are never most of it;
+/// nobody else pays for that: not large batches, nor the first small one behind them, nor what is only written.
+#[test]
+fn a_segment_grows_ahead_of_small_batches() {
+    let sim = Sim::new();
+    let mut scribe = Scribe::new(3);
+    let plain = || options(0).segment_len(SEGMENT);
+    let opened = open(&sim, plain().prepare(true), None).unwrap();
+    scribe.write(&opened.log, Durability::Durable, 300);
+    let (mut times, mut before) = (0, 0);
+    // As far as nothing of the first segment is full.
+    while reach(&opened).0 < 900 << 10 {
+        scribe.write(&opened.log, Durability::Durable, 6 << 10);
+        let (end, len) = reach(&opened);
+        let zeroes = len - end;
+        assert!(zeroes <= end.min(PIECE) + 4096, "{zeroes} behind {end}");
+        times += u64::from(len != before);
+        before = len;
+    }
+    assert!((6..16).contains(&times), "became longer {times} times");
+    for (durability, most) in [(Durability::Durable, 2 * BULK), (Durability::Written, 300)] {
+        let grown = || {
+            let (end, len) = reach(&opened);
+            end == len
+        };
+        let tries = (0..1000).take_while(|_| {
+            scribe.write(&opened.log, durability, most);
+            !grown()
+        });
+        assert!(tries.count() < 1000, "{durability:?}: zeroes for nothing");
+        scribe.write(&opened.log, Durability::Durable, 300);
+        assert!(grown(), "the first small one");
+        scribe.write(&opened.log, Durability::Durable, 300);
+        assert!(!grown(), "the second one");
+    }
+    // A disk that has room for the batch and not for zeroes takes the batch.
+    while {
+        let (end, len) = reach(&opened);
+        len - end > 6 << 10
+    } {
+        scribe.write(&opened.log, Durability::Durable, 300);
+    }
+    let files: usize = sim.files().values().map(Vec::len).sum();
+    sim.set_space(Some(files + (20 << 10)));
+    let (_, len) = reach(&opened);
+    while reach(&opened).1 == len {
+        scribe.write(&opened.log, Durability::Durable, 300);
+    }
+    opened.log.close().unwrap();
+    let again = open(&sim, plain().replay_all(true), None).unwrap();
+    assert_eq!(again.seen.records.len(), scribe.written.len());
+
+    let sim = Sim::new();
+    let unprepared = open(&sim, plain().prepare(false), None).unwrap();
+    for _ in 0..20 {
+        scribe.write(&unprepared.log, Durability::Durable, 300);
+        let (end, len) = reach(&unprepared);
+        assert_eq!(end, len, "not asked for");
+    }
 }
