@@ -138,7 +138,12 @@ impl Keeper {
     }
 
     pub(super) fn stop(self, shared: &Shared) {
-        shared.work.state.lock().stop = true;
+        {
+            let mut state = shared.work.state.lock();
+            state.stop = true;
+            // A store that closes waits for no zeroes.
+            state.spares.ask(0);
+        }
         shared.work.wake.notify_all();
         *shared.work.leader_wanted.lock() = true;
         shared.work.lead.notify_all();

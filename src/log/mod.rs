@@ -349,8 +349,8 @@ impl Log {
         if let Some(keeper) = keeper {
             keeper.stop(&self.shared);
         }
-        self.shared.drop_spare();
         let result = self.shared.close();
+        self.shared.drop_spare();
         // Another process may have the store now; this one reads on.
         drop(self.shared.lock.lock().take());
         result

@@ -35,24 +35,59 @@ pub(super) struct Spare {
 #[derive(Debug, Default)]
 pub(super) struct Spares {
     ready: Option<Spare>,
+    /// Whether a thread has it, to fill it. One at a time: without threads of the store's whoever commits does it.
+    out: bool,
+    /// Whether the store is closed: none is kept.
+    ended: bool,
     goal: u64,
     /// How many were made, to name the next.
     made: u64,
 }
 
 impl Spares {
-    /// How far it should be filled by now, if it is not.
+    /// How far it should be filled by now, if it is not and nobody is at it.
     pub(super) fn behind(&self) -> Option<u64> {
-        (self.filled() < self.goal).then_some(self.goal)
+        self.lacks(self.goal).then_some(self.goal)
+    }
+
+    fn lacks(&self, goal: u64) -> bool {
+        !self.out && !self.ended && self.filled() < goal
     }
 
     pub(super) fn filled(&self) -> u64 {
         self.ready.as_ref().map_or(0, |spare| spare.filled)
     }
 
-    /// The spare, for a segment that begins; nothing more is asked for until that one is half full.
+    /// The spare, for a segment that begins, unless a thread has it; nothing more is asked for until that one is half full.
     pub(super) fn take(&mut self) -> Option<Spare> {
         self.goal = 0;
+        self.ready.take()
+    }
+
+    /// The spare, to be filled by who asks until [`Spares::put_back`]: with the name of a new one where there is none.
+    fn take_out(&mut self, goal: u64) -> Option<(Option<Spare>, String)> {
+        if !self.lacks(goal) {
+            return None;
+        }
+        self.out = true;
+        let ready = self.ready.take();
+        self.made += u64::from(ready.is_none());
+        Some((ready, format!("{SPARE}-{}", self.made)))
+    }
+
+    /// The spare as it is now, or none where that failed. Given back where the store was closed meanwhile.
+    fn put_back(&mut self, spare: Option<Spare>) -> Option<Spare> {
+        self.out = false;
+        if self.ended {
+            return spare;
+        }
+        self.ready = spare;
+        None
+    }
+
+    /// The spare, for good: the store is closed.
+    fn end(&mut self) -> Option<Spare> {
+        self.ended = true;
         self.ready.take()
     }
 
@@ -74,7 +109,7 @@ pub(super) struct Pace {
 
 impl Active {
     /// From the half of this segment on: how the next one, of `len` bytes, is filled.
-    fn pace(&mut self, len: u64) -> Option<&mut Pace> {
+    fn begin_pace(&mut self, len: u64) -> Option<&mut Pace> {
         let begin = || Pace {
             from: self.end,
             len,
@@ -88,7 +123,7 @@ impl Active {
     /// one, so that all is done when three quarters of what was left are used.
     pub(super) fn zeroes_wanted(&mut self, len: u64) -> Option<u64> {
         let (end, capacity, mean) = (self.end, self.capacity, self.mean_batch());
-        let pace = self.pace(len).filter(|_| mean < BULK)?;
+        let pace = self.begin_pace(len).filter(|_| mean < BULK)?;
         let left = (capacity.saturating_sub(pace.from) / 4 * 3).max(1);
         let pieces = pace.len.div_ceil(PIECE).saturating_mul(end - pace.from) / left;
         let goal = pace.len.min((pieces + 1).saturating_mul(PIECE));
@@ -108,7 +143,7 @@ impl Shared {
             let active = writer.active.as_mut().filter(|active| !active.unsynced);
             let len = segment_len(self.log_len.load(Ordering::Relaxed), &self.options);
             active
-                .and_then(|active| active.pace(len))
+                .and_then(|active| active.begin_pace(len))
                 .map(|pace| pace.len)
         };
         while let Some(len) = len
@@ -117,27 +152,24 @@ impl Shared {
         {}
     }
 
-    /// Writes the next piece of the spare, towards `goal` bytes; whether it is not there yet. An error is none of the
-    /// store's: the next segment grows instead, and nothing more is asked for before it begins.
+    /// Writes the next piece of the spare, towards `goal` bytes; whether it is not there yet and this thread is the one to go
+    /// on. An error is none of the store's: the next segment grows instead, and nothing more is asked for before it begins.
     pub(super) fn fill_to(&self, goal: u64) -> bool {
-        let ready = self.work.state().spares.ready.take();
-        let spare = ready.or_else(|| self.begin_spare());
-        let filled = spare.and_then(|spare| self.fill_piece(spare, goal));
-        let Some(spare) = filled else {
-            self.work.prepare_no_more();
+        let Some((ready, name)) = self.work.state().spares.take_out(goal) else {
             return false;
         };
-        let more = spare.filled < goal;
-        self.work.state().spares.ready = Some(spare);
+        let spare = ready.or_else(|| self.begin_spare(name));
+        let filled = spare.and_then(|spare| self.fill_piece(spare, goal));
+        if filled.is_none() {
+            self.work.prepare_no_more();
+        }
+        let more = filled.as_ref().is_some_and(|spare| spare.filled < goal);
+        let unwanted = self.work.state().spares.put_back(filled);
+        self.remove_spare(unwanted);
         more
     }
 
-    fn begin_spare(&self) -> Option<Spare> {
-        let name = {
-            let spares = &mut self.work.state().spares;
-            spares.made += 1;
-            format!("{SPARE}-{}", spares.made)
-        };
+    fn begin_spare(&self, name: String) -> Option<Spare> {
         let file = self.storage.open(&name, Open::Create).ok();
         let filled = 0;
         file.map(|file| Spare { name, file, filled })
@@ -157,7 +189,12 @@ impl Shared {
 
     /// Removes a spare that was not needed: the next opening would, and a closed store should not keep the space.
     pub(super) fn drop_spare(&self) {
-        if let Some(spare) = self.work.take_spare() {
+        let spare = self.work.state().spares.end();
+        self.remove_spare(spare);
+    }
+
+    fn remove_spare(&self, spare: Option<Spare>) {
+        if let Some(spare) = spare {
             let _ = self.storage.remove(&spare.name);
         }
     }

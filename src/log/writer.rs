@@ -2,7 +2,8 @@
 //!
 //! A failed write or sync is final for its segment: what the medium holds of those pages is unknown, and a second
 //! sync would report success over lost data. The segment is never written or synced again. SEGMENTS says durably
-//! where it ends, the batch goes from memory into a new segment, then it is acknowledged.
+//! where it ends, the batch goes from memory into a new segment, then it is acknowledged. (Zeroes behind the end are no part of
+//! the log: where they cannot be written nothing is unknown.)
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -70,7 +71,7 @@ pub(super) struct Active {
     /// Batches that this process read or wrote there, and their bytes.
     pub(super) batches: u64,
     pub(super) batch_bytes: u64,
-    /// How far the file reaches.
+    /// Room that the file has ahead of the log.
     pub(super) ahead: Ahead,
     /// Of the filling of the next one; `None` before it begins.
     pub(super) pace: Option<Pace>,
@@ -319,13 +320,13 @@ impl Writer {
         let [records, bodies] = group.payload();
         let pad = len.saturating_sub(head.len() + records.len() + bodies.len());
         let pad = ZEROES.get(..pad).unwrap_or(&ZEROES);
+        let durable = group.durability == Durability::Durable;
+        // Removals may be written with the last room of a full disk.
+        let ahead = shared.options.prepare && durable && !group.removes;
+        active.zero_ahead(len as u64, ahead);
         let file = &active.file;
         file.write_at(&[&head, records, bodies, pad], active.end)
             .map_err(active.segment.io("write"))?;
-        let durable = group.durability == Durability::Durable;
-        if shared.options.prepare && !group.removes {
-            active.zero_ahead(len as u64, durable);
-        }
         if durable {
             Switch::CommitSync.guard(|| active.syncing.sync())?;
             let tail = Tail {
@@ -437,7 +438,10 @@ pub(super) fn make_file(
     };
     let file = match spare.then(|| shared.work.take_spare()).flatten() {
         Some(spare) => {
-            storage.rename(&spare.name, name).map_err(io("create"))?;
+            storage.rename(&spare.name, name).map_err(|error| {
+                let _ = storage.remove(&spare.name);
+                io("create")(error)
+            })?;
             spare.file
         }
         None => storage.open(name, Open::Create).map_err(io("create"))?,

@@ -187,12 +187,12 @@ impl Campaign<'_> {
             Ok(mounted) => {
                 self.checker.tell(&format!("{words} {}", at.display()));
                 if twice {
-                    let busy = Duration::from_micros(self.dice.below(60_000));
-                    std::thread::sleep(busy);
+                    let short = Duration::from_micros(self.dice.below(60_000));
+                    std::thread::sleep(short);
                     // The first check goes on meanwhile, with a checker of its own.
-                    let first = std::mem::replace(&mut self.checker, Worker::new());
+                    let busy = std::mem::replace(&mut self.checker, Worker::new());
                     self.cut(&copy, floors, None);
-                    self.checker = first;
+                    self.checker = busy;
                 }
                 let found = self.checker.answer();
                 if found.is_err() {

@@ -460,6 +460,7 @@ fn check(path: &Path, seed: u64, list: &str, again: bool) -> Result<String, Stri
             lanes.push(lane);
         }
         assert_eq!(lanes.len(), LANES, "all of them");
+        // Of a check again whether any is due is not known, but that it is the same for all.
         lifted.dedup();
         if lifted.len() > 1 || (unsynced && lifted == [0]) {
             return Err(format!("UIDs lifted by {lifted:?} after {shown}"));

@@ -13,6 +13,7 @@ use super::tail;
 use crate::error::{Error, Result};
 use crate::format::segments::{Edit, What};
 use crate::io::{File, Storage};
+use crate::log::ahead::Ahead;
 use crate::log::files::Files;
 use crate::log::keeper::{Keeper, Work};
 use crate::log::ledger::Ledger;
@@ -63,7 +64,7 @@ impl Opening<'_> {
             synced
                 .map_err(|source| Error::io("sync the folder", self.storage.describe(), source))?;
         }
-        let Some(open) = active.as_ref() else {
+        let Some(open) = active.as_mut() else {
             return Ok(());
         };
         let full = match &mut self.report.cut {
@@ -226,7 +227,7 @@ impl Opening<'_> {
 }
 
 /// Cuts a torn tail off, once it is in quarantine; false where that has no room.
-fn cut_off(storage: &dyn Storage, active: &Active, cut: &mut Cut) -> Result<bool> {
+fn cut_off(storage: &dyn Storage, active: &mut Active, cut: &mut Cut) -> Result<bool> {
     if Switch::Quarantine.on() {
         match tail::quarantine(storage, active, cut.len) {
             Err(error) if error.is_retryable() => return Ok(false),
@@ -234,7 +235,9 @@ fn cut_off(storage: &dyn Storage, active: &Active, cut: &mut Cut) -> Result<bool
         }
     }
     let cut = active.file.set_len(active.end);
-    cut.map_err(active.segment.io("cut")).map(|()| true)
+    cut.map_err(active.segment.io("cut"))?;
+    active.ahead = Ahead::of(&*active.file);
+    Ok(true)
 }
 
 /// Writes what is there again.

@@ -177,19 +177,6 @@ fn a_segment_grows_ahead_of_small_batches() {
         scribe.write(&opened.log, Durability::Durable, 300);
         assert!(!grown(), "the second one");
     }
-    // A disk that has room for the batch and not for zeroes takes the batch.
-    while {
-        let (end, len) = reach(&opened);
-        len - end > 6 << 10
-    } {
-        scribe.write(&opened.log, Durability::Durable, 300);
-    }
-    let files: usize = sim.files().values().map(Vec::len).sum();
-    sim.set_space(Some(files + (20 << 10)));
-    let (_, len) = reach(&opened);
-    while reach(&opened).1 == len {
-        scribe.write(&opened.log, Durability::Durable, 300);
-    }
     opened.log.close().unwrap();
     let again = open(&sim, plain().replay_all(true), None).unwrap();
     assert_eq!(again.seen.records.len(), scribe.written.len());
@@ -201,4 +188,106 @@ fn a_segment_grows_ahead_of_small_batches() {
         let (end, len) = reach(&unprepared);
         assert_eq!(end, len, "not asked for");
     }
+}
+
+/// A disk that has room for batches and not for zeroes takes the batches, and gets the zeroes back.
+#[test]
+fn zeroes_that_have_no_room_cost_no_batch() {
+    let sim = Sim::new();
+    let mut scribe = Scribe::new(4);
+    let opened = open(&sim, options(0).prepare(true).segment_len(SEGMENT), None).unwrap();
+    let room = || {
+        let (end, len) = reach(&opened);
+        len - end
+    };
+    scribe.write(&opened.log, Durability::Durable, 300);
+    while reach(&opened).0 < 100 << 10 || room() > 4 << 10 {
+        scribe.write(&opened.log, Durability::Durable, 300);
+    }
+    let (_, before) = reach(&opened);
+    let files: usize = sim.files().values().map(Vec::len).sum();
+    sim.set_space(Some(files + (12 << 10)));
+    while reach(&opened).1 == before {
+        scribe.write(&opened.log, Durability::Durable, 300);
+    }
+    assert_eq!(room(), 0, "cut to what it was");
+    sim.set_space(None);
+    for _ in 0..20 {
+        scribe.write(&opened.log, Durability::Durable, 300);
+        assert_eq!(room(), 0, "tried once");
+    }
+    opened.log.close().unwrap();
+    let again = open(&sim, options(1).replay_all(true), None).unwrap();
+    assert_eq!(again.seen.records.len(), scribe.written.len());
+}
+
+/// A segment whose torn tail was cut off has nothing ahead: it gets zeroes again.
+#[test]
+fn a_segment_that_was_cut_grows_ahead_again() {
+    let sim = Sim::new();
+    let mut scribe = Scribe::new(5);
+    let opened = open(&sim, options(0).segment_len(SEGMENT), None).unwrap();
+    scribe.write(&opened.log, Durability::Durable, 300);
+    scribe.write(&opened.log, Durability::Written, 100 << 10);
+    let mut kept = 0;
+    let left = sim.crash(sim.ops_len(), &mut |_| {
+        kept += 1;
+        kept % 2 == 0
+    });
+    let again = open(&left, options(1).prepare(true).segment_len(SEGMENT), None).unwrap();
+    assert!(again.report.cut.is_some(), "{}", again.report);
+    for _ in 0..2 {
+        scribe.write(&again.log, Durability::Durable, 300);
+    }
+    let (end, len) = reach(&again);
+    assert!(len > end, "{len} of {end}");
+}
+
+/// Without threads of the store's those that commit fill the spare: one at a time, and none is left behind.
+#[test]
+fn many_that_commit_fill_one_spare() {
+    let sim = Sim::new();
+    let options = options(0).prepare(true).segment_len(SEGMENT);
+    let Opened { log, .. } = open(&sim, options, None).unwrap();
+    let storage = sim.storage();
+    let names = || {
+        let all = storage.list("log").unwrap().into_iter();
+        all.filter(|file| format!("log/{}", file.name).starts_with(SPARE))
+            .count()
+    };
+    let most = std::thread::scope(|scope| {
+        let commit = |seed| {
+            let (log, names) = (&log, &names);
+            move || {
+                let mut scribe = Scribe::new(seed);
+                let most = (0..150).map(|_| {
+                    scribe.write(log, Durability::Durable, 10 << 10);
+                    names()
+                });
+                most.max()
+            }
+        };
+        let threads: Vec<_> = (0..4).map(|seed| scope.spawn(commit(seed))).collect();
+        let joined = threads.into_iter().map(|thread| thread.join().unwrap());
+        joined.max().flatten()
+    });
+    assert_eq!(most, Some(1));
+    log.close().unwrap();
+    assert_eq!(names(), 0, "none of a closed store");
+}
+
+/// Nor one that a thread was filling when the store was closed.
+#[test]
+fn closing_ends_the_filling() {
+    let sim = Sim::new();
+    let opened = open(&sim, options(0).prepare(true), None).unwrap();
+    std::thread::scope(|scope| {
+        let filling = scope.spawn(|| while opened.log.shared.fill_to(16 * SEGMENT) {});
+        while spares(&sim).is_empty() {
+            std::thread::yield_now();
+        }
+        opened.log.close().unwrap();
+        filling.join().unwrap();
+    });
+    assert!(spares(&sim).is_empty());
 }
