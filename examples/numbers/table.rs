@@ -61,14 +61,18 @@ const PARTS: &[Part] = &[
         rows: &[
             ratio("durable, 1 thread, 4 KiB, raw prewritten", "deliver/durable/1-thread/4KiB", "ours", "raw-prewritten"),
             ratio("raw growing", "deliver/durable/1-thread/4KiB", "ours", "raw-growing"),
+            ratio("a new store, raw prewritten", "deliver/durable/1-thread/4KiB", "ours-new-store", "raw-prewritten"),
             ratio("durable, 1 thread, mail-sized, raw prewritten", "deliver/durable/1-thread/mail", "ours", "raw-prewritten"),
             ratio("raw growing", "deliver/durable/1-thread/mail", "ours", "raw-growing"),
+            ratio("a new store, raw prewritten", "deliver/durable/1-thread/mail", "ours-new-store", "raw-prewritten"),
             ratio("durable, 16 threads sharing syncs, 4 KiB, raw prewritten", "deliver/durable/16-threads/4KiB", "ours", "raw-prewritten"),
             ratio("raw growing", "deliver/durable/16-threads/4KiB", "ours", "raw-growing"),
             ratio("durable, 16 threads sharing syncs, mail-sized, raw prewritten", "deliver/durable/16-threads/mail", "ours", "raw-prewritten"),
             ratio("raw growing", "deliver/durable/16-threads/mail", "ours", "raw-growing"),
             ratio("written, 1 thread, 4 KiB, raw growing", "deliver/written/1-thread/4KiB", "ours", "raw-growing"),
+            ratio("a new store", "deliver/written/1-thread/4KiB", "ours-new-store", "raw-growing"),
             ratio("written, 1 thread, mail-sized, raw growing", "deliver/written/1-thread/mail", "ours", "raw-growing"),
+            ratio("a new store", "deliver/written/1-thread/mail", "ours-new-store", "raw-growing"),
         ],
     },
     Part {
@@ -161,8 +165,9 @@ pub(crate) fn numbers(found: &str, machine: &str) -> Result<String, String> {
         "Written by `sh benches/readme.sh` from one run: {machine}.\n\
          Medians of {rounds} rounds, in which ours and the raw loop take turns on the same file system, with the smallest and the\n\
          largest. The raw loop computes the same CRC-32C and BLAKE3, writes the same bytes in one call and, where durable, calls\n\
-         `fdatasync`; that of 16 threads shares syncs among as many. *Mail-sized* is log-normal, median 8 KiB, mean 40 KB. What\n\
-         is durable goes into a segment that was prepared before. A raw file never changes segments and is never sealed.\n"
+         `fdatasync`; that of 16 threads shares syncs among as many. *Mail-sized* is log-normal, median 8 KiB, mean 40 KB. Where\n\
+         it does not say *a new store*, deliveries go into one of 512 MiB, the durable ones into a segment that was prepared. A new\n\
+         store begins a segment often, and syncs the one before it; a raw file never does, and is never sealed.\n"
     );
     for part in PARTS {
         let _ = write!(
