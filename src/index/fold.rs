@@ -468,14 +468,14 @@ impl Fold {
         }
         let mut next_email = self.next_email;
         self.with_mailbox(header, Some(transfer.uid_validity), |mailbox, keywords| {
-            for (pair, entry) in found {
+            mailbox.add_all(found.map(|(pair, entry)| {
                 next_email = next_email.max(pair.email.saturating_add(1));
                 let number = if moved {
                     entry.keywords
                 } else {
                     keywords.again(entry.keywords)
                 };
-                mailbox.add(Entry {
+                Entry {
                     uid: pair.to.get(),
                     keywords: number,
                     modseq: header.modseq,
@@ -483,8 +483,8 @@ impl Fold {
                     email: pair.email,
                     save_date: transfer.save_date,
                     ..entry
-                });
-            }
+                }
+            }));
         });
         self.next_email = next_email;
     }

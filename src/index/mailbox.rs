@@ -129,20 +129,33 @@ impl MailboxFold {
     pub(crate) fn add(&mut self, entry: Entry) -> bool {
         let added = self.entries.insert(entry.uid.into(), entry);
         if added {
-            self.buckets.touch(entry.uid);
-            self.counters.add(&entry);
-            self.members.insert(
-                entry.email,
-                Member {
-                    email: entry.email,
-                    uid: entry.uid,
-                },
-            );
-            self.uid_next = self.uid_next.max(u64::from(entry.uid) + 1);
-            self.uid_assign = self.uid_assign.max(self.uid_next);
-            self.modseq = self.modseq.max(entry.modseq);
+            let member = self.note(&entry);
+            self.members.insert(member.email, member);
         }
         added
+    }
+
+    /// Adds entries, but those whose UID is taken.
+    pub(crate) fn add_all(&mut self, entries: impl Iterator<Item = Entry>) {
+        let (mut tree, mut members) = (std::mem::take(&mut self.entries), Vec::new());
+        let entries = entries.map(|entry| (entry.uid.into(), entry));
+        tree.insert_all(entries, |entry| members.push(self.note(entry)));
+        self.entries = tree;
+        let members = members.into_iter().map(|member| (member.email, member));
+        self.members.insert_all(members, |_| {});
+    }
+
+    /// What is to be kept of an entry that was added, beside it.
+    fn note(&mut self, entry: &Entry) -> Member {
+        self.buckets.touch(entry.uid);
+        self.counters.add(entry);
+        self.uid_next = self.uid_next.max(u64::from(entry.uid) + 1);
+        self.uid_assign = self.uid_assign.max(self.uid_next);
+        self.modseq = self.modseq.max(entry.modseq);
+        Member {
+            email: entry.email,
+            uid: entry.uid,
+        }
     }
 
     pub(crate) fn remove(&mut self, uid: u32, modseq: u64) -> Option<Entry> {

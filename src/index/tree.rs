@@ -16,6 +16,8 @@
 //! There is no lower bound on how full a node is. Rows added at the end leave full nodes behind, and a
 //! removal joins siblings as soon as both fit into one, so memory follows the rows that are left.
 
+mod adding;
+
 use std::ops::RangeInclusive;
 use std::slice;
 use std::sync::Arc;
@@ -208,11 +210,16 @@ impl<L: Leaf> Tree<L> {
             Inserted::Present => false,
             Inserted::Fits => true,
             Inserted::Split(right) => {
-                let left = std::mem::replace(&mut self.root, Child::leaf(L::default()));
-                self.root = Child::inner(vec![left, right]);
+                self.grow(right);
                 true
             }
         }
+    }
+
+    /// Gives the root a sibling to its right, and both a new root.
+    fn grow(&mut self, right: Child<L>) {
+        let left = std::mem::replace(&mut self.root, Child::leaf(L::default()));
+        self.root = Child::inner(vec![left, right]);
     }
 
     /// Replaces the row with this key and returns the old one; changes nothing if there is none.

@@ -1,4 +1,5 @@
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 
 use proptest::prelude::*;
 
@@ -206,6 +207,21 @@ fn appends_leave_full_nodes() {
     assert_eq!(check(&tree), 4);
 }
 
+/// As one by one, whatever was there before.
+#[test]
+fn rows_added_at_once_fill_the_nodes() {
+    let count = (Pairs::CAPACITY * FANOUT * FANOUT) as u64;
+    let keys = || (0..count).map(|key| (key * 2, (key * 2, 0)));
+    for before in [0, 1, 3, 4, 5, 4 * 32, 4 * 32 + 1, 4 * 32 * 3] {
+        let mut tree = evens(before);
+        let mut added = 0;
+        tree.insert_all(keys(), |_| added += 1);
+        assert_eq!((check(&tree), added), (3, count - before));
+        assert_eq!(nodes(&tree).len(), 1 + FANOUT + FANOUT * FANOUT);
+        assert_eq!(rows(&tree), rows(&evens(count)));
+    }
+}
+
 /// Splitting at the end of any full leaf would give each of these keys a leaf of its own.
 #[test]
 fn keys_that_descend_share_leaves() {
@@ -307,6 +323,8 @@ enum Op {
     /// That many rows after the last one, the given distance apart.
     Append(u16, u64),
     Insert(u64),
+    /// Many at once: runs from a key on, so many, the given distance apart.
+    InsertAll(Vec<(u64, u16, u64)>),
     /// That many keys down from this one.
     InsertDown(u64, u64),
     Update(u64),
@@ -322,6 +340,7 @@ fn op() -> impl Strategy<Value = Op> {
     prop_oneof![
         3 => (0..1500_u16, 1..4_u64).prop_map(|(count, step)| Op::Append(count, step)),
         3 => (0..KEYS).prop_map(Op::Insert),
+        3 => prop::collection::vec((0..2 * KEYS, 0..400_u16, 1..4_u64), 1..4).prop_map(Op::InsertAll),
         1 => (0..KEYS, 0..300_u64).prop_map(|(from, count)| Op::InsertDown(from, count)),
         3 => (0..KEYS).prop_map(Op::Update),
         3 => (0..KEYS).prop_map(Op::Remove),
@@ -357,6 +376,20 @@ impl Pair {
                 (0..u64::from(count)).for_each(|i| self.insert(next + i * apart, step));
             }
             Op::Insert(key) => self.insert(key, step),
+            Op::InsertAll(ref runs) => {
+                let run =
+                    |&(from, count, apart)| (0..u64::from(count)).map(move |i| from + i * apart);
+                let keys: Vec<u64> = runs.iter().flat_map(run).collect();
+                let new = |key: &&u64| match self.model.entry(**key) {
+                    Entry::Vacant(free) => free.insert(step) == &step,
+                    Entry::Occupied(_) => false,
+                };
+                let expected: Vec<_> = keys.iter().filter(new).copied().collect();
+                let mut added = Vec::new();
+                let rows = keys.iter().map(|key| (*key, (*key, step)));
+                self.tree.insert_all(rows, |row| added.push(row.0));
+                assert_eq!(added, expected);
+            }
             Op::InsertDown(from, count) => {
                 (from.saturating_sub(count)..=from)
                     .rev()
